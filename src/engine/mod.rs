@@ -1,0 +1,169 @@
+//! What runs containers. The service knows this trait only; bollard's types stay in `docker`.
+
+mod address;
+mod docker;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::error::EngineError;
+use crate::settings::PullPolicy;
+
+pub use address::EngineAddress;
+pub use docker::DockerEngine;
+
+/// An engine that runs containers.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Asks whether the engine answers.
+    async fn ping(&self) -> Result<(), EngineError>;
+
+    /// Makes sure that the image is here.
+    async fn ensure_image(&self, image: &str, policy: PullPolicy) -> Result<(), EngineError>;
+
+    /// Tells whether [`Self::ensure_image`] would pull.
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
+
+    /// Finds the network by name, makes it if it is missing, and gives what containers are attached by.
+    async fn ensure_network(&self, name: &str) -> Result<String, EngineError>;
+
+    /// The container of this name or id, None where there is none.
+    async fn inspect(&self, name_or_id: &str) -> Result<Option<Container>, EngineError>;
+
+    /// The previews of one owner, running or not.
+    async fn list(&self, owner: &str) -> Result<Vec<Container>, EngineError>;
+
+    /// Makes the container.
+    async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError>;
+
+    /// Starts it.
+    async fn start(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Stops it, killing it after `grace`. Done when it does not run or is not there.
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError>;
+
+    /// Removes it, killing it if it runs. When this returns it is gone and its name is free.
+    async fn remove(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Its output since `since`: what is there, and with `follow` what comes, until it ends.
+    fn logs(&self, id: &str, since: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>>;
+
+    /// The host through which ports that the engine published are reached from this process.
+    fn published_host(&self, bound: IpAddr) -> String;
+
+    /// What this engine's calls can and cannot do.
+    fn traits(&self) -> EngineTraits {
+        EngineTraits::default()
+    }
+}
+
+/// How an engine differs from a native one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineTraits {
+    /// Python supplied it: one host port is asked for, images and networks are its own affair, the folder is passed
+    /// through, and what the cache holds counts unless the engine says that it is dead.
+    pub supplied: bool,
+}
+
+/// A container's state, in the engine's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Made, not started.
+    Created,
+    /// Runs (or is being restarted by the engine).
+    Running,
+    /// Frozen by `docker pause`.
+    Paused,
+    /// Being removed.
+    Removing,
+    /// Ended.
+    Exited,
+}
+
+/// What the engine knows about one container.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// Published ports: inside -> host.
+    pub ports: HashMap<u16, u16>,
+    /// When it was last started, as the engine's clock says.
+    pub started_at: Option<SystemTime>,
+    /// The exit code, once it ended.
+    pub exit_code: Option<i64>,
+    /// It ended because its main process was killed for memory.
+    pub oom_killed: bool,
+}
+
+impl Container {
+    /// Runs, as the table of phases means it: a paused one counts.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running | State::Paused)
+    }
+}
+
+/// What to make.
+#[derive(Clone)]
+pub struct ContainerSpec {
+    /// The container's name.
+    pub name: String,
+    /// The image's reference.
+    pub image: String,
+    /// The words to run.
+    pub command: Vec<String>,
+    /// Name and value.
+    pub environment: Vec<(String, String)>,
+    /// Labels.
+    pub labels: HashMap<String, String>,
+    /// The project's folder on the host, bound to `/app`.
+    pub folder: PathBuf,
+    /// The network's id, or its name for a supplied engine.
+    pub network: String,
+    /// The port inside.
+    pub port: u16,
+    /// The host address to publish on.
+    pub bind_address: IpAddr,
+    /// The host ports to choose from; first and last may be equal.
+    pub host_ports: (u16, u16),
+}
+
+/// What [`Engine::create`] made.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The container's id.
+    pub id: String,
+    /// The host port, for an engine that starts what it creates; None: it has to be started.
+    pub started_on: Option<u16>,
+}
+
+/// From where to read a container's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStart {
+    /// From this moment on.
+    At(SystemTime),
+    /// The last lines.
+    Tail(u16),
+}
+
+/// A piece of a container's output, split anywhere.
+#[derive(Debug, Clone)]
+pub struct LogChunk {
+    /// Whether it came from stderr.
+    pub stderr: bool,
+    /// When the engine received it.
+    pub at: Option<SystemTime>,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}

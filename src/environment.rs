@@ -1,0 +1,95 @@
+//! The environment that a preview's container gets.
+
+use crate::error::Error;
+use crate::preview::PreviewKey;
+
+/// Variables in the order in which they were given.
+pub type Variables = Vec<(String, String)>;
+
+/// Checks names and values before anything is made.
+///
+/// # Errors
+/// [`Error::InvalidInput`] naming the variable; its value is never told.
+pub fn validate(variables: &[(String, String)]) -> Result<(), Error> {
+    for (name, value) in variables {
+        let problem = if name.is_empty() {
+            "the name is empty"
+        } else if name.contains('=') {
+            "the name holds '='"
+        } else if name.contains('\0') {
+            "the name holds a NUL"
+        } else if value.contains('\0') {
+            "the value holds a NUL"
+        } else {
+            continue;
+        };
+        return Err(Error::InvalidInput { field: format!("env_vars[{name:?}]"), problem: problem.into() });
+    }
+    Ok(())
+}
+
+/// The variables that every preview gets, then `overlay`, which wins.
+#[must_use]
+pub fn prepare(key: &PreviewKey, port: u16, database_url: Option<&str>, overlay: &[(String, String)]) -> Variables {
+    let mut variables: Variables = vec![
+        ("PROJECT_ID".into(), key.project_id.to_string()),
+        ("NODE_ENV".into(), "development".into()),
+        ("PORT".into(), port.to_string()),
+        ("NEXT_TELEMETRY_DISABLED".into(), "1".into()),
+    ];
+    if let Some(url) = database_url {
+        variables.push(("POSTGRES_URL".into(), url.into()));
+        variables.push(("DATABASE_URL".into(), url.into()));
+    }
+    merge(&mut variables, overlay);
+    variables
+}
+
+/// Puts `overlay` over `variables`: a name that is there keeps its place and gets the new value.
+pub fn merge(variables: &mut Variables, overlay: &[(String, String)]) {
+    for (name, value) in overlay {
+        match variables.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => old.clone_from(value),
+            None => variables.push((name.clone(), value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Variables {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_caller_wins_and_keeps_the_order() {
+        let variables = prepare(&PreviewKey::project(7), 3000, Some("postgresql://x"), &pairs(&[("PORT", "1"), ("A", "b")]));
+        let expected = pairs(&[
+            ("PROJECT_ID", "7"),
+            ("NODE_ENV", "development"),
+            ("PORT", "1"),
+            ("NEXT_TELEMETRY_DISABLED", "1"),
+            ("POSTGRES_URL", "postgresql://x"),
+            ("DATABASE_URL", "postgresql://x"),
+            ("A", "b"),
+        ]);
+        assert_eq!(variables, expected);
+    }
+
+    #[test]
+    fn no_database_no_url() {
+        let variables = prepare(&PreviewKey::project(7), 3000, None, &[]);
+        assert!(variables.iter().all(|(name, _)| !name.ends_with("_URL")));
+    }
+
+    #[test]
+    fn bad_names_and_values_are_named_without_the_value() {
+        for (name, value) in [("", "secret"), ("A=B", "secret"), ("A\0", "secret"), ("A", "sec\0ret")] {
+            let error = validate(&pairs(&[("OK", "1"), (name, value)])).err().map(|error| error.to_string());
+            assert!(error.as_deref().is_some_and(|text| text.contains("env_vars[") && !text.contains("ret")), "{error:?}");
+        }
+        assert!(validate(&pairs(&[("OK", "a=b"), ("LOWER_1", "")])).is_ok());
+    }
+}

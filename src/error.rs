@@ -1,0 +1,266 @@
+//! What can go wrong, one variant per operation, with the engine's or the server's own words kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::preview::PreviewKey;
+
+/// A failure of one call to the container engine.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No answer at all: nothing listens, the socket is missing, TLS failed.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The engine did not answer in time.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// 404: no such container, network or image.
+    #[error("{0}")]
+    NotFound(String),
+    /// 409: the name is taken, or a removal is in progress.
+    #[error("{0}")]
+    Conflict(String),
+    /// Every port of the range is taken.
+    #[error("{0}")]
+    PortsExhausted(String),
+    /// A port that the engine chose is held by a foreign process.
+    #[error("{0}")]
+    PortHeld(String),
+    /// The image is not here and cannot be pulled.
+    #[error("{0}")]
+    ImageNotFound(String),
+    /// Anything else that the engine refused, in its words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A failure of one call to the database server. Never holds a password.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{step}: {message}")]
+pub struct DatabaseError {
+    /// What was being done.
+    pub step: &'static str,
+    /// The server's or the driver's own words.
+    pub message: String,
+}
+
+/// What an operation of the service failed with. Clone, because all callers that joined it get the same.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that cannot be used; nothing was made.
+    #[error("{field}: {problem}")]
+    InvalidInput {
+        /// The argument's name, with the key for a mapping: `env_vars['A=B']`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A setting that cannot be used.
+    #[error("{field}: {problem}")]
+    InvalidSetting {
+        /// The setting's name as the `Settings` field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The project's folder is missing or not inside `PROJECTS_DIR`; nothing was made.
+    #[error("{preview}: project folder {}: {problem}", path.display())]
+    ProjectFolder {
+        /// Whose folder.
+        preview: PreviewKey,
+        /// The folder looked for.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The engine does not answer.
+    #[error("Docker is not available ({operation}): {source}")]
+    DockerUnavailable {
+        /// The operation that needed it.
+        operation: &'static str,
+        /// For whom, where it was for one.
+        preview: Option<PreviewKey>,
+        /// The cause.
+        source: EngineError,
+    },
+    /// The image is neither here nor to be had.
+    #[error("{preview}: image {image}: {source}")]
+    ImageNotFound {
+        /// For whom.
+        preview: PreviewKey,
+        /// The image's reference.
+        image: String,
+        /// The engine's or the registry's words.
+        source: EngineError,
+    },
+    /// No port of the range is free.
+    #[error("{preview}: no free port in {first}-{last}: {source}")]
+    PortRangeExhausted {
+        /// For whom.
+        preview: PreviewKey,
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+        /// The engine's words.
+        source: EngineError,
+    },
+    /// The engine refused to create or start the container; nothing of the attempt is left.
+    #[error("{preview}: could not {step} the container: {source}")]
+    ContainerStart {
+        /// For whom.
+        preview: PreviewKey,
+        /// `network`, `create` or `start`.
+        step: &'static str,
+        /// The engine's words.
+        source: EngineError,
+    },
+    /// A container of our name that is not ours to remove.
+    #[error("{preview}: container {name} {problem}")]
+    ContainerConflict {
+        /// For whom.
+        preview: PreviewKey,
+        /// The container's name.
+        name: String,
+        /// Why it cannot be used.
+        problem: String,
+    },
+    /// The preview's container ended before what was waited for.
+    #[error("{preview}: the container ended{}{}", exit_words(*.exit_code), lines_words(.last_lines))]
+    PreviewFailed {
+        /// Whose.
+        preview: PreviewKey,
+        /// The exit code, where it is known.
+        exit_code: Option<i64>,
+        /// The last lines of its output.
+        last_lines: Vec<String>,
+    },
+    /// The database could not be made and `POSTGRES_REQUIRED` is set.
+    #[error("{preview}: database: {source}")]
+    Database {
+        /// For whom.
+        preview: PreviewKey,
+        /// The cause.
+        source: DatabaseError,
+    },
+    /// The engine did not answer within `ENGINE_TIMEOUT`.
+    #[error("{operation}: {source}")]
+    Timeout {
+        /// The operation that waited.
+        operation: &'static str,
+        /// For whom, where it was for one.
+        preview: Option<PreviewKey>,
+        /// How long it waited.
+        source: EngineError,
+    },
+    /// The engine refused something else.
+    #[error("{operation}: {source}")]
+    Engine {
+        /// The operation.
+        operation: &'static str,
+        /// For whom, where it was for one.
+        preview: Option<PreviewKey>,
+        /// The engine's words.
+        source: EngineError,
+    },
+    /// A replaced hook raised; the caller that brought the hook gets its own exception.
+    #[error("{preview}: {hook} failed: {message}")]
+    Hook {
+        /// For whom.
+        preview: PreviewKey,
+        /// The hook's name.
+        hook: &'static str,
+        /// The exception as text.
+        message: String,
+    },
+    /// The service was closed while this ran.
+    #[error("{operation}: the service is closed")]
+    Closed {
+        /// The operation.
+        operation: &'static str,
+    },
+    /// Every caller left, so the attempt was undone. A caller that came too late starts anew; none ever sees this.
+    #[error("{preview}: the start was abandoned")]
+    Abandoned {
+        /// Whose.
+        preview: PreviewKey,
+    },
+}
+
+fn exit_words(code: Option<i64>) -> String {
+    code.map_or_else(String::new, |code| format!(" with exit code {code}"))
+}
+
+fn lines_words(lines: &[String]) -> String {
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("\n")) }
+}
+
+impl Error {
+    /// An engine failure in an operation: unreachable and time-out have variants of their own.
+    pub(crate) fn engine(operation: &'static str, preview: Option<&PreviewKey>, source: EngineError) -> Self {
+        let preview = preview.cloned();
+        match source {
+            EngineError::Unreachable(_) => Self::DockerUnavailable { operation, preview, source },
+            EngineError::Timeout(_) => Self::Timeout { operation, preview, source },
+            _ => Self::Engine { operation, preview, source },
+        }
+    }
+
+    /// The operation that failed, as the name of the method or step.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::DockerUnavailable { operation, .. }
+            | Self::Timeout { operation, .. }
+            | Self::Engine { operation, .. }
+            | Self::Closed { operation } => operation,
+            Self::InvalidInput { .. } => "validate",
+            Self::InvalidSetting { .. } => "configure",
+            Self::ContainerStart { step, .. } => step,
+            Self::ProjectFolder { .. } => "folder",
+            Self::ImageNotFound { .. } => "image",
+            Self::PortRangeExhausted { .. } | Self::Abandoned { .. } => "start",
+            Self::ContainerConflict { .. } => "adopt",
+            Self::PreviewFailed { .. } => "run",
+            Self::Database { .. } => "database",
+            Self::Hook { hook, .. } => hook,
+        }
+    }
+
+    /// The preview it was about, where it was about one.
+    #[must_use]
+    pub fn preview(&self) -> Option<&PreviewKey> {
+        match self {
+            Self::DockerUnavailable { preview, .. } | Self::Timeout { preview, .. } | Self::Engine { preview, .. } => {
+                preview.as_ref()
+            }
+            Self::ProjectFolder { preview, .. }
+            | Self::ImageNotFound { preview, .. }
+            | Self::PortRangeExhausted { preview, .. }
+            | Self::ContainerStart { preview, .. }
+            | Self::ContainerConflict { preview, .. }
+            | Self::PreviewFailed { preview, .. }
+            | Self::Database { preview, .. }
+            | Self::Hook { preview, .. }
+            | Self::Abandoned { preview } => Some(preview),
+            Self::InvalidInput { .. } | Self::InvalidSetting { .. } | Self::Closed { .. } => None,
+        }
+    }
+
+    /// The engine's or the server's own message, where it said something.
+    #[must_use]
+    pub fn engine_message(&self) -> Option<String> {
+        match self {
+            Self::DockerUnavailable { source, .. }
+            | Self::ImageNotFound { source, .. }
+            | Self::PortRangeExhausted { source, .. }
+            | Self::ContainerStart { source, .. }
+            | Self::Timeout { source, .. }
+            | Self::Engine { source, .. } => Some(source.to_string()),
+            Self::Database { source, .. } => Some(source.message.clone()),
+            _ => None,
+        }
+    }
+}

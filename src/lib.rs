@@ -1,0 +1,23 @@
+//! Live previews of web apps in containers: the core of the `kosuke_docker` Python package.
+//!
+//! - [`preview`]: which preview, its names, its phases, what is known about it
+//! - [`settings`]: every knob, typed and validated
+//! - [`environment`]: the variables that a container gets
+//! - [`folder`]: the project's folder, checked before anything is made
+//! - [`error`]: what can go wrong
+//! - [`engine`]: the trait that runs containers, and Docker behind it
+//! - [`database`]: the trait that gives each preview a database, and Postgres behind it
+//! - [`readiness`]: pure: log bytes and answers in, readiness out
+//! - [`probe`]: the HTTP probe
+//! - [`service`]: start, stop, status, list; single-flight; owned tasks
+//! - `python`: the only place that knows Python
+
+pub mod database;
+pub mod engine;
+pub mod environment;
+pub mod error;
+pub mod folder;
+pub mod preview;
+pub mod probe;
+pub mod readiness;
+pub mod settings;

@@ -1,0 +1,245 @@
+//! The domain: which preview, what it is called everywhere, and what is known about it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+/// Label that marks a container as a preview of ours.
+pub const LABEL_PREVIEW: &str = "kosuke.preview";
+/// Label with the project's id.
+pub const LABEL_PROJECT: &str = "kosuke.project_id";
+/// Label with the deployment that owns the container.
+pub const LABEL_OWNER: &str = "kosuke.owner";
+/// Label with the token of the start that created the container.
+pub const LABEL_START: &str = "kosuke.start";
+/// Label with what became of the database: `ready`, `unavailable` or `disabled`.
+pub const LABEL_DATABASE: &str = "kosuke.database";
+/// Label with the database's name.
+pub const LABEL_DATABASE_NAME: &str = "kosuke.database_name";
+/// Label with how the database is kept apart: `role`, `partial` or `admin`.
+pub const LABEL_ISOLATION: &str = "kosuke.database_isolation";
+
+/// Which preview: a project (sessions come later).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PreviewKey {
+    /// The project's id.
+    pub project_id: u64,
+}
+
+impl PreviewKey {
+    /// The preview of a project.
+    #[must_use]
+    pub fn project(project_id: u64) -> Self {
+        Self { project_id }
+    }
+
+    /// The name of its container.
+    #[must_use]
+    pub fn container_name(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.project_id)
+    }
+
+    /// The name of its database and of the role that owns it.
+    #[must_use]
+    pub fn database_name(&self) -> String {
+        format!("kosuke_project_{}", self.project_id)
+    }
+
+    /// The name of its folder below `PROJECTS_DIR`.
+    #[must_use]
+    pub fn folder_name(&self) -> String {
+        self.project_id.to_string()
+    }
+}
+
+impl fmt::Display for PreviewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "project {}", self.project_id)
+    }
+}
+
+/// Where a preview is in its life (`SEMANTICS` 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The image is being pulled.
+    Pulling,
+    /// The container is being made.
+    Creating,
+    /// The container runs, its dev server is not up.
+    Starting,
+    /// The dev server is up, the page is not compiled yet.
+    Compiling,
+    /// Compiled and answered.
+    Ready,
+    /// Compile errors stand.
+    CompileError,
+    /// Answered before, does not now.
+    Unresponsive,
+    /// The container is paused.
+    Paused,
+    /// A process of it was killed for memory.
+    OomKilled,
+    /// It is being stopped.
+    Stopping,
+    /// Its container ended.
+    Exited,
+    /// The engine does not answer: what is told is the last known.
+    EngineUnreachable,
+}
+
+impl Phase {
+    /// The phase's name as users see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pulling => "pulling",
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Compiling => "compiling",
+            Self::Ready => "ready",
+            Self::CompileError => "compile_error",
+            Self::Unresponsive => "unresponsive",
+            Self::Paused => "paused",
+            Self::OomKilled => "oom_killed",
+            Self::Stopping => "stopping",
+            Self::Exited => "exited",
+            Self::EngineUnreachable => "engine_unreachable",
+        }
+    }
+
+    /// Every phase, in the order of the table.
+    pub const ALL: [Self; 12] = [
+        Self::Pulling,
+        Self::Creating,
+        Self::Starting,
+        Self::Compiling,
+        Self::Ready,
+        Self::CompileError,
+        Self::Unresponsive,
+        Self::Paused,
+        Self::OomKilled,
+        Self::Stopping,
+        Self::Exited,
+        Self::EngineUnreachable,
+    ];
+}
+
+/// What became of the preview's database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseState {
+    /// It exists and the container was told how to reach it.
+    Ready,
+    /// It could not be made; the log says why.
+    Unavailable,
+    /// No database server is configured.
+    Disabled,
+}
+
+impl DatabaseState {
+    /// The state's name as users and labels see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Unavailable => "unavailable",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ready, Self::Unavailable, Self::Disabled].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// How well the preview's database is kept apart from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A role of its own that owns only this database, which no other role may connect to.
+    Role,
+    /// A role of its own, but the admin lacked the rights for a part of the rest.
+    Partial,
+    /// The admin's own credentials, because the database hook was replaced.
+    Admin,
+}
+
+impl Isolation {
+    /// The name as users and labels see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Partial => "partial",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Role, Self::Partial, Self::Admin].into_iter().find(|isolation| isolation.as_str() == text)
+    }
+}
+
+/// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// The project's id.
+    pub project_id: u64,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Whether its container runs.
+    pub running: bool,
+    /// The address for people, while it runs.
+    pub url: Option<String>,
+    /// The port of that address.
+    pub port: Option<u16>,
+    /// The container's id.
+    pub container_id: Option<String>,
+    /// The container's name.
+    pub container_name: String,
+    /// The page was compiled and answered, and no compile error stands.
+    pub compilation_complete: bool,
+    /// The health path answered with 2xx.
+    pub is_responding: bool,
+    /// The last status of the health path.
+    pub http_status: Option<u16>,
+    /// The exit code, once it ended.
+    pub exit_code: Option<i64>,
+    /// The last lines of output, once it ended.
+    pub last_lines: Vec<String>,
+    /// What became of its database; None for a container that the older service made.
+    pub database: Option<DatabaseState>,
+    /// The database's name.
+    pub database_name: Option<String>,
+    /// How the database is kept apart.
+    pub database_isolation: Option<Isolation>,
+    /// A sentence for people, where there is something to say.
+    pub detail: Option<String>,
+    /// When this was true.
+    pub as_of: SystemTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_project_id() {
+        let key = PreviewKey::project(123);
+        assert_eq!(key.container_name("kosuke-preview-"), "kosuke-preview-123");
+        assert_eq!(key.database_name(), "kosuke_project_123");
+        assert_eq!(key.to_string(), "project 123");
+    }
+
+    #[test]
+    fn label_values_round_trip() {
+        for state in [DatabaseState::Ready, DatabaseState::Unavailable, DatabaseState::Disabled] {
+            assert_eq!(DatabaseState::parse(state.as_str()), Some(state));
+        }
+        for isolation in [Isolation::Role, Isolation::Partial, Isolation::Admin] {
+            assert_eq!(Isolation::parse(isolation.as_str()), Some(isolation));
+        }
+        assert_eq!(DatabaseState::parse("?"), None);
+    }
+}

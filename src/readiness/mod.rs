@@ -1,0 +1,9 @@
+//! Pure: log bytes and answers in, readiness out. No I/O, no clock.
+
+mod classify;
+mod lines;
+mod tracker;
+
+pub use classify::{Signal, classify};
+pub use lines::LineSplitter;
+pub use tracker::Readiness;

@@ -1,0 +1,261 @@
+//! Every knob, typed and validated (`SEMANTICS` 9). The Python `Settings` asks [`Settings::validate`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::error::Error;
+
+/// What a preview's container runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run under `sh -c`.
+    Shell(String),
+    /// Run as it is.
+    Argv(Vec<String>),
+}
+
+impl Command {
+    /// The words for the engine.
+    #[must_use]
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Shell(line) => vec!["sh".into(), "-c".into(), line.clone()],
+            Self::Argv(words) => words.clone(),
+        }
+    }
+}
+
+/// When the image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// When it is not here.
+    Missing,
+    /// At every start that makes a container.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// The settings of one service.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `PREVIEW_DEFAULT_IMAGE`
+    pub preview_default_image: String,
+    /// `PROJECTS_DIR`
+    pub projects_dir: PathBuf,
+    /// `HOST_WORKSPACE_DIR`: the folder of `PROJECTS_DIR`'s parent on the host, when the agent runs in a container.
+    pub host_workspace_dir: Option<PathBuf>,
+    /// `PREVIEW_COMMAND`
+    pub preview_command: Command,
+    /// `PREVIEW_PORT`, inside the container.
+    pub preview_port: u16,
+    /// `PREVIEW_PORT_RANGE_START`
+    pub preview_port_range_start: u16,
+    /// `PREVIEW_PORT_RANGE_END`, inclusive.
+    pub preview_port_range_end: u16,
+    /// `PREVIEW_BIND_ADDRESS`
+    pub preview_bind_address: std::net::IpAddr,
+    /// `PREVIEW_PUBLIC_HOST`
+    pub preview_public_host: String,
+    /// `PREVIEW_NETWORK`
+    pub preview_network: String,
+    /// `PREVIEW_CONTAINER_NAME_PREFIX`
+    pub preview_container_name_prefix: String,
+    /// `PREVIEW_OWNER`, else made from the prefix.
+    pub preview_owner: String,
+    /// `PREVIEW_HEALTH_PATH`
+    pub preview_health_path: String,
+    /// `PREVIEW_PROBE_TTL`
+    pub preview_probe_ttl: Duration,
+    /// `PREVIEW_PROBE_TIMEOUT`
+    pub preview_probe_timeout: Duration,
+    /// `PREVIEW_WARMUP_TIMEOUT`
+    pub preview_warmup_timeout: Duration,
+    /// `PREVIEW_STOP_TIMEOUT`
+    pub preview_stop_timeout: Duration,
+    /// `PREVIEW_PULL_POLICY`
+    pub preview_pull_policy: PullPolicy,
+    /// `ENGINE_TIMEOUT`
+    pub engine_timeout: Duration,
+    /// The database server; None: no databases.
+    pub postgres: Option<Postgres>,
+    /// `POSTGRES_REQUIRED`
+    pub postgres_required: bool,
+}
+
+/// How to reach the database server.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    /// The admin connection.
+    pub admin: PostgresAdmin,
+    /// `POSTGRES_CONTAINER_HOST`: what containers are told; None: the admin connection's host.
+    pub container_host: Option<String>,
+    /// `POSTGRES_CONTAINER_PORT`
+    pub container_port: Option<u16>,
+}
+
+/// The admin connection.
+#[derive(Debug, Clone)]
+pub enum PostgresAdmin {
+    /// `PREVIEW_POSTGRES_URL`
+    Url(SecretString),
+    /// `POSTGRES_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DB`
+    Parts {
+        /// Host name, address or socket folder.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// A role that may create databases and roles.
+        user: String,
+        /// Its password.
+        password: SecretString,
+        /// The database to connect to.
+        database: String,
+    },
+}
+
+impl Settings {
+    /// Checks what a type alone does not say.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] naming the first field that cannot be used.
+    pub fn validate(&self) -> Result<(), Error> {
+        let wrong = |field: &'static str, problem: &str| Error::InvalidSetting { field, problem: problem.to_owned() };
+        if self.preview_default_image.trim().is_empty() {
+            return Err(wrong("preview_default_image", "is empty"));
+        }
+        if self.projects_dir.as_os_str().is_empty() {
+            return Err(wrong("projects_dir", "is empty"));
+        }
+        if let Some(folder) = &self.host_workspace_dir
+            && !folder.is_absolute()
+        {
+            return Err(wrong("host_workspace_dir", "must be an absolute path on the host"));
+        }
+        match &self.preview_command {
+            Command::Shell(line) if line.trim().is_empty() => return Err(wrong("preview_command", "is empty")),
+            Command::Argv(words) if words.is_empty() => return Err(wrong("preview_command", "is empty")),
+            _ => {}
+        }
+        if self.preview_port == 0 {
+            return Err(wrong("preview_port", "must be between 1 and 65535"));
+        }
+        if self.preview_port_range_start == 0 {
+            return Err(wrong("preview_port_range_start", "must be between 1 and 65535"));
+        }
+        if self.preview_port_range_end < self.preview_port_range_start {
+            return Err(wrong("preview_port_range_end", "is below preview_port_range_start"));
+        }
+        if !is_host(&self.preview_public_host) {
+            return Err(wrong("preview_public_host", "must be a host name or address, without scheme, port or path"));
+        }
+        if !is_engine_name(&self.preview_network) {
+            return Err(wrong("preview_network", "must be letters, digits, '_', '.' and '-', beginning with a letter or digit"));
+        }
+        if !is_engine_name(&self.preview_container_name_prefix) {
+            return Err(wrong(
+                "preview_container_name_prefix",
+                "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            ));
+        }
+        if self.preview_owner.is_empty() {
+            return Err(wrong("preview_owner", "is empty"));
+        }
+        if !self.preview_health_path.starts_with('/') || self.preview_health_path.contains(char::is_whitespace) {
+            return Err(wrong("preview_health_path", "must begin with '/' and hold no white space"));
+        }
+        for (field, value) in [
+            ("preview_probe_timeout", self.preview_probe_timeout),
+            ("preview_warmup_timeout", self.preview_warmup_timeout),
+            ("engine_timeout", self.engine_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(wrong(field, "must be more than 0 seconds"));
+            }
+        }
+        if let Some(Postgres { container_host: Some(host), .. }) = &self.postgres
+            && !is_host(host)
+        {
+            return Err(wrong("postgres_container_host", "must be a host name or address"));
+        }
+        Ok(())
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}
+
+/// What the engine accepts as a name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+fn is_engine_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn settings() -> Settings {
+        Settings {
+            preview_default_image: "image".into(),
+            projects_dir: "projects".into(),
+            host_workspace_dir: None,
+            preview_command: Command::Shell("npm run dev".into()),
+            preview_port: 3000,
+            preview_port_range_start: 3000,
+            preview_port_range_end: 4000,
+            preview_bind_address: std::net::IpAddr::from([127, 0, 0, 1]),
+            preview_public_host: "localhost".into(),
+            preview_network: "kosuke_default".into(),
+            preview_container_name_prefix: "kosuke-preview-".into(),
+            preview_owner: "kosuke-preview".into(),
+            preview_health_path: "/".into(),
+            preview_probe_ttl: Duration::from_secs(1),
+            preview_probe_timeout: Duration::from_secs(5),
+            preview_warmup_timeout: Duration::from_secs(60),
+            preview_stop_timeout: Duration::from_secs(5),
+            preview_pull_policy: PullPolicy::Missing,
+            engine_timeout: Duration::from_secs(60),
+            postgres: None,
+            postgres_required: false,
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(settings().validate().is_ok());
+    }
+
+    #[test]
+    fn the_wrong_field_is_named() {
+        type Spoil = fn(&mut Settings);
+        let cases: [(&str, Spoil); 9] = [
+            ("preview_default_image", |s| s.preview_default_image = " ".into()),
+            ("preview_command", |s| s.preview_command = Command::Argv(vec![])),
+            ("preview_port", |s| s.preview_port = 0),
+            ("preview_port_range_end", |s| s.preview_port_range_end = 2999),
+            ("preview_public_host", |s| s.preview_public_host = "http://x".into()),
+            ("preview_network", |s| s.preview_network = "a b".into()),
+            ("preview_container_name_prefix", |s| s.preview_container_name_prefix = "/x".into()),
+            ("preview_health_path", |s| s.preview_health_path = "health".into()),
+            ("engine_timeout", |s| s.engine_timeout = Duration::ZERO),
+        ];
+        for (field, spoil) in cases {
+            let mut settings = settings();
+            spoil(&mut settings);
+            match settings.validate() {
+                Err(Error::InvalidSetting { field: named, .. }) => assert_eq!(named, field),
+                other => assert!(other.is_err(), "{field} was accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_string_runs_under_a_shell() {
+        assert_eq!(Command::Shell("a b".into()).argv(), ["sh", "-c", "a b"]);
+        assert_eq!(Command::Argv(vec!["a".into()]).argv(), ["a"]);
+    }
+}
