@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn the_caller_wins_and_keeps_the_order() {
-        let variables = prepare(&PreviewKey::project(7), 3000, Some("postgresql://x"), &pairs(&[("PORT", "1"), ("A", "b")]));
+        let variables =
+            prepare(&PreviewKey::project(7), 3000, Some("postgresql://x"), &pairs(&[("PORT", "1"), ("A", "b")]));
         let expected = pairs(&[
             ("PROJECT_ID", "7"),
             ("NODE_ENV", "development"),
@@ -88,7 +89,10 @@ mod tests {
     fn bad_names_and_values_are_named_without_the_value() {
         for (name, value) in [("", "secret"), ("A=B", "secret"), ("A\0", "secret"), ("A", "sec\0ret")] {
             let error = validate(&pairs(&[("OK", "1"), (name, value)])).err().map(|error| error.to_string());
-            assert!(error.as_deref().is_some_and(|text| text.contains("env_vars[") && !text.contains("ret")), "{error:?}");
+            assert!(
+                error.as_deref().is_some_and(|text| text.contains("env_vars[") && !text.contains("ret")),
+                "{error:?}"
+            );
         }
         assert!(validate(&pairs(&[("OK", "a=b"), ("LOWER_1", "")])).is_ok());
     }

@@ -20,4 +20,5 @@ pub mod folder;
 pub mod preview;
 pub mod probe;
 pub mod readiness;
+pub mod service;
 pub mod settings;

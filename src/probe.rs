@@ -73,7 +73,9 @@ impl Probe {
     /// Asks once, following redirects within the preview.
     pub async fn ask(&self, target: &ProbeTarget, deadline: Duration) -> Answer {
         let base = format!("http://{}:{}", target.host, target.port);
-        let Ok(url) = Url::parse(&base).and_then(|url| url.join(&target.path)) else { return Answer::NoServer };
+        let Ok(url) = Url::parse(&base).and_then(|url| url.join(&target.path)) else {
+            return Answer::NoServer;
+        };
         // Dev servers refuse host names that they do not know; every one knows localhost.
         let host = format!("localhost:{}", target.port);
         match tokio::time::timeout(deadline, self.follow(url, &host)).await {
@@ -128,13 +130,15 @@ mod tests {
                     let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
                     let path = request.split(' ').nth(1).unwrap_or_default();
                     let local = request.to_lowercase().contains(&format!("host: localhost:{port}"));
-                    let head = answers.iter().find(|(known, _)| *known == path).map_or("404 Not Found", |(_, head)| head);
-                    let head = if local { head.replace("PORT", &port.to_string()) } else { "421 Wrong Host".to_owned() };
-                    if head != "HANG" {
-                        let _ = socket.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
-                    } else {
-                        tokio::time::sleep(Duration::from_secs(60)).await;
+                    let head =
+                        answers.iter().find(|(known, _)| *known == path).map_or("404 Not Found", |(_, head)| head);
+                    let head =
+                        if local { head.replace("PORT", &port.to_string()) } else { "421 Wrong Host".to_owned() };
+                    if head == "HANG" {
+                        std::future::pending::<()>().await;
                     }
+                    let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
+                    let _ = socket.write_all(answer.as_bytes()).await;
                 });
             }
         });

@@ -135,8 +135,12 @@ impl Settings {
             return Err(wrong("host_workspace_dir", "must be an absolute path on the host"));
         }
         match &self.preview_command {
-            Command::Shell(line) if line.trim().is_empty() => return Err(wrong("preview_command", "is empty")),
-            Command::Argv(words) if words.is_empty() => return Err(wrong("preview_command", "is empty")),
+            Command::Shell(line) if line.trim().is_empty() => {
+                return Err(wrong("preview_command", "is empty"));
+            }
+            Command::Argv(words) if words.is_empty() => {
+                return Err(wrong("preview_command", "is empty"));
+            }
             _ => {}
         }
         if self.preview_port == 0 {
@@ -152,7 +156,10 @@ impl Settings {
             return Err(wrong("preview_public_host", "must be a host name or address, without scheme, port or path"));
         }
         if !is_engine_name(&self.preview_network) {
-            return Err(wrong("preview_network", "must be letters, digits, '_', '.' and '-', beginning with a letter or digit"));
+            return Err(wrong(
+                "preview_network",
+                "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            ));
         }
         if !is_engine_name(&self.preview_container_name_prefix) {
             return Err(wrong(

@@ -75,8 +75,7 @@ impl PostgresServer {
         }
         let tls = tls::client_config(self.verify_tls)
             .map_err(|error| DatabaseError { step: "connect", message: error.to_string() })?;
-        let (client, connection) =
-            config.connect(MakeRustlsConnect::new(tls)).await.map_err(|error| failed(&error))?;
+        let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(|error| failed(&error))?;
         Ok(Connection { client, driver: tokio::spawn(async move { drop(connection.await) }) })
     }
 
@@ -185,13 +184,18 @@ async fn ensure(connection: &Connection, name: &str) -> Result<(Ensured, bool), 
     let quoted = quote_name(name);
     let mut isolation = Isolation::Role;
     match connection.run("create role", &format!("CREATE ROLE {quoted} LOGIN")).await {
-        Err(error) if !error.is(&[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION]) => return Err(error.into()),
+        Err(error) if !error.is(&[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION]) => {
+            return Err(error.into());
+        }
         _ => {}
     }
     let created = create_database(connection, name).await?;
     // Public may connect to every database by default: a role could look into its neighbours'.
     let Some(found) = find(connection, name).await? else {
-        return Err(DatabaseError { step: "find database", message: "it went away while it was being prepared".into() });
+        return Err(DatabaseError {
+            step: "find database",
+            message: "it went away while it was being prepared".into(),
+        });
     };
     let owned = found.owner == name;
     let steps = [
@@ -244,7 +248,9 @@ async fn create_database(connection: &Connection, name: &str) -> Result<bool, Da
     loop {
         match connection.run("create database", &sql).await {
             Ok(()) => return Ok(true),
-            Err(error) if error.is(&[SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]) => return Ok(false),
+            Err(error) if error.is(&[SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]) => {
+                return Ok(false);
+            }
             Err(error) if error.is(&[SqlState::OBJECT_IN_USE]) && tries < TEMPLATE_BUSY_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }
@@ -317,6 +323,8 @@ fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+
 /// Percent-encodes all but RFC 3986's unreserved characters.
 fn percent(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -324,7 +332,7 @@ fn percent(bytes: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            text.extend(['%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
     text

@@ -33,7 +33,9 @@ impl EngineAddress {
     }
 
     fn resolve(host: Option<&str>, tls: bool, certs: Option<&str>, home: Option<&str>) -> Self {
-        let Some(host) = host else { return Self::Unix("/var/run/docker.sock".into()) };
+        let Some(host) = host else {
+            return Self::Unix("/var/run/docker.sock".into());
+        };
         if let Some(path) = host.strip_prefix("unix://").or(host.starts_with('/').then_some(host)) {
             return Self::Unix(PathBuf::from(format!("/{}", path.trim_start_matches('/'))));
         }

@@ -45,13 +45,7 @@ impl DockerEngine {
     /// The engine at `address`; `timeout` bounds each call that is not a stream or a pull.
     #[must_use]
     pub fn new(address: EngineAddress, timeout: Duration) -> Self {
-        Self {
-            address,
-            timeout,
-            client: OnceCell::new(),
-            calls: Semaphore::new(MAX_CALLS),
-            networks: Mutex::new(()),
-        }
+        Self { address, timeout, client: OnceCell::new(), calls: Semaphore::new(MAX_CALLS), networks: Mutex::new(()) }
     }
 
     fn connect(&self) -> Result<Docker, EngineError> {
@@ -129,10 +123,7 @@ impl DockerEngine {
     }
 }
 
-async fn bounded<T>(
-    timeout: Duration,
-    call: impl Future<Output = Result<T, BollardError>>,
-) -> Result<T, EngineError> {
+async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, BollardError>>) -> Result<T, EngineError> {
     match tokio::time::timeout(timeout, call).await {
         Ok(Err(BollardError::RequestTimeoutError)) | Err(_) => Err(EngineError::Timeout(timeout)),
         Ok(result) => result.map_err(translate),
@@ -197,9 +188,8 @@ impl Engine for DockerEngine {
     async fn ensure_image(&self, image: &str, policy: PullPolicy) -> Result<(), EngineError> {
         let here = self.has_image(image).await?;
         match policy {
-            PullPolicy::Never if here => Ok(()),
+            PullPolicy::Never | PullPolicy::Missing if here => Ok(()),
             PullPolicy::Never => Err(EngineError::ImageNotFound("it is not here, and the pull policy is never".into())),
-            PullPolicy::Missing if here => Ok(()),
             PullPolicy::Missing => self.pull(image).await,
             PullPolicy::Always => match self.pull(image).await {
                 Err(error) if here => {
@@ -262,7 +252,8 @@ impl Engine for DockerEngine {
     async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError> {
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
         let body = body(spec);
-        let made = self.call(|client| async move { client.create_container(Some(options), body).await }).await?;
+        let made =
+            Box::pin(self.call(|client| async move { client.create_container(Some(options), body).await })).await?;
         for warning in made.warnings {
             log::debug!(target: "kosuke_docker.engine", "container {}: {warning}", spec.name);
         }
@@ -277,7 +268,7 @@ impl Engine for DockerEngine {
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let id = id.to_owned();
         // The engine counts whole seconds.
-        let seconds = i32::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i32::MAX);
+        let seconds = i32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let stopped = self
             .call_within(self.timeout + grace, |client| async move { client.stop_container(&id, Some(options)).await })
@@ -392,7 +383,8 @@ fn from_inspect(found: ContainerInspectResponse) -> Option<Container> {
 /// A listing has no exit code and no start time: whoever needs them inspects.
 fn from_summary(found: ContainerSummary) -> Option<Container> {
     let state = found.state.map(|state| state.to_string()).unwrap_or_default();
-    let ports = found.ports.unwrap_or_default().into_iter().filter_map(|port| Some((port.private_port, port.public_port?)));
+    let ports =
+        found.ports.unwrap_or_default().into_iter().filter_map(|port| Some((port.private_port, port.public_port?)));
     Some(Container {
         id: found.id?,
         name: found.names.unwrap_or_default().first().map(|name| name.trim_start_matches('/').to_owned())?,
@@ -408,14 +400,13 @@ fn from_summary(found: ContainerSummary) -> Option<Container> {
 fn from_status(status: ContainerStateStatusEnum) -> State {
     match status {
         ContainerStateStatusEnum::CREATED => State::Created,
-        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::RESTARTING | ContainerStateStatusEnum::STOPPING => {
-            State::Running
-        }
+        ContainerStateStatusEnum::RUNNING
+        | ContainerStateStatusEnum::RESTARTING
+        | ContainerStateStatusEnum::STOPPING => State::Running,
         ContainerStateStatusEnum::PAUSED => State::Paused,
         ContainerStateStatusEnum::REMOVING => State::Removing,
-        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::EMPTY => {
-            State::Exited
-        }
+        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD => State::Exited,
+        ContainerStateStatusEnum::EMPTY => State::Unknown,
     }
 }
 
@@ -454,7 +445,10 @@ mod tests {
         assert!(matches!(refused(404, "No such image: x"), EngineError::ImageNotFound(_)));
         assert!(matches!(refused(404, "No such container: x"), EngineError::NotFound(_)));
         assert!(matches!(refused(409, "Conflict. The container name is in use"), EngineError::Conflict(_)));
-        assert!(matches!(refused(500, "listen tcp4 127.0.0.1:1: bind: address already in use"), EngineError::PortHeld(_)));
+        assert!(matches!(
+            refused(500, "listen tcp4 127.0.0.1:1: bind: address already in use"),
+            EngineError::PortHeld(_)
+        ));
         assert!(matches!(refused(500, "Bind failed: all ports are allocated"), EngineError::PortsExhausted(_)));
         assert!(matches!(refused(500, "boom"), EngineError::Refused(_)));
     }

@@ -83,6 +83,8 @@ pub enum State {
     Removing,
     /// Ended.
     Exited,
+    /// A word that is not known here. A supplied engine may say anything.
+    Unknown,
 }
 
 /// What the engine knows about one container.
@@ -111,6 +113,12 @@ impl Container {
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running | State::Paused)
+    }
+
+    /// Is known not to run. Not the reverse of [`Self::is_running`]: see [`State::Unknown`].
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, State::Created | State::Removing | State::Exited)
     }
 }
 

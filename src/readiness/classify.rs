@@ -29,7 +29,9 @@ static PAGE_ERROR: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 static MODULE_ERROR: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"\[vite\].*(?:Internal server error|Pre-transform error)|Failed to (?:run dependency scan|scan for dependencies)")
+    pattern(
+        r"\[vite\].*(?:Internal server error|Pre-transform error)|Failed to (?:run dependency scan|scan for dependencies)",
+    )
 });
 static MODULE_MENDED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[vite\].* ?(?:hmr update|page reload) "));
 static COMPILED: LazyLock<Regex> = LazyLock::new(|| {

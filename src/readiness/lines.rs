@@ -20,7 +20,7 @@ enum Escape {
     Csi(Vec<u8>),
     /// Inside `ESC ]`: until BEL or `ESC \`.
     Osc,
-    OscEscape,
+    OscEnd,
 }
 
 impl LineSplitter {
@@ -71,7 +71,7 @@ impl LineSplitter {
             Escape::Osc => {
                 match byte {
                     0x07 => self.escape = Escape::None,
-                    0x1b => self.escape = Escape::OscEscape,
+                    0x1b => self.escape = Escape::OscEnd,
                     b'\n' => {
                         self.escape = Escape::None;
                         return Some(self.take());
@@ -80,7 +80,7 @@ impl LineSplitter {
                 }
                 return None;
             }
-            Escape::OscEscape => {
+            Escape::OscEnd => {
                 self.escape = Escape::None;
                 return None;
             }
@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn colours_and_line_ends_go() {
-        let text = b" \x1b[32m\x1b[1m\xe2\x9c\x93\x1b[22m\x1b[39m Ready in 1023ms\r\n- \x1b[32mready\x1b[39m started server\n";
+        let text =
+            b" \x1b[32m\x1b[1m\xe2\x9c\x93\x1b[22m\x1b[39m Ready in 1023ms\r\n- \x1b[32mready\x1b[39m started server\n";
         assert_eq!(all(text), [" ✓ Ready in 1023ms", "- ready started server"]);
     }
 

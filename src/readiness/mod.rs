@@ -2,8 +2,10 @@
 
 mod classify;
 mod lines;
+mod redact;
 mod tracker;
 
 pub use classify::{Signal, classify};
 pub use lines::LineSplitter;
+pub use redact::without_passwords;
 pub use tracker::Readiness;

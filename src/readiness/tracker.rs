@@ -6,11 +6,10 @@ use super::{Signal, classify};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     ready: bool,
-    compiled: bool,
     answered: bool,
     page_errors: u64,
-    page_error_stands: bool,
-    module_error_stands: bool,
+    page_errors_over: u64,
+    module_error: bool,
 }
 
 impl Readiness {
@@ -19,18 +18,11 @@ impl Readiness {
         let was_up = self.is_up();
         match classify(line) {
             None => {}
-            Some(Signal::Ready) => self.ready = true,
-            Some(Signal::Compiled) => (self.ready, self.compiled) = (true, true),
-            Some(Signal::Answered) => {
-                (self.ready, self.answered) = (true, true);
-                self.page_error_stands = false;
-            }
-            Some(Signal::PageError) => {
-                self.page_errors += 1;
-                self.page_error_stands = true;
-            }
-            Some(Signal::ModuleError) => self.module_error_stands = true,
-            Some(Signal::ModuleMended) => self.module_error_stands = false,
+            Some(Signal::Ready | Signal::Compiled) => self.ready = true,
+            Some(Signal::Answered) => self.answer(200, self.page_errors),
+            Some(Signal::PageError) => self.page_errors += 1,
+            Some(Signal::ModuleError) => self.module_error = true,
+            Some(Signal::ModuleMended) => self.module_error = false,
         }
         self.is_up() && !was_up
     }
@@ -46,9 +38,7 @@ impl Readiness {
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
             (self.ready, self.answered) = (true, true);
-            if self.page_errors == mark {
-                self.page_error_stands = false;
-            }
+            self.page_errors_over = self.page_errors_over.max(mark);
         }
     }
 
@@ -66,7 +56,7 @@ impl Readiness {
     /// A compile error stands.
     #[must_use]
     pub fn has_error(&self) -> bool {
-        self.page_error_stands || self.module_error_stands
+        self.page_errors > self.page_errors_over || self.module_error
     }
 
     /// The page answered below 500 and no compile error stands.
@@ -98,7 +88,12 @@ mod tests {
 
     #[test]
     fn a_page_compiled_while_broken_is_not_complete() {
-        let mut readiness = after(&[" ✓ Ready in 940ms", " ✓ Compiled / in 4.7s", " ⨯ ./app/page.js:1:60", " ✓ Compiled /_error in 2.8s"]);
+        let mut readiness = after(&[
+            " ✓ Ready in 940ms",
+            " ✓ Compiled / in 4.7s",
+            " ⨯ ./app/page.js:1:60",
+            " ✓ Compiled /_error in 2.8s",
+        ]);
         readiness.answer(500, 0);
         assert!(readiness.has_error() && !readiness.is_complete());
     }
@@ -116,7 +111,8 @@ mod tests {
     fn a_200_line_ends_a_page_error_but_no_module_error() {
         let mended = after(&["⨯ ./app/page.js:1:60", "✓ Compiled in 13ms", " GET / 200 in 50ms"]);
         assert!(mended.is_complete());
-        let mut vite = after(&["  VITE v8.3.8  ready in 369 ms", "4:52:23 PM [vite] Internal server error: Transform failed"]);
+        let mut vite =
+            after(&["  VITE v8.3.8  ready in 369 ms", "4:52:23 PM [vite] Internal server error: Transform failed"]);
         vite.answer(200, vite.mark());
         assert!(vite.has_error() && !vite.is_complete());
         vite.line("4:52:27 PM [vite] (client) hmr update /src/App.jsx");

@@ -1,0 +1,30 @@
+//! Takes passwords out of what an app printed before it is shown.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+#[expect(clippy::expect_used, reason = "the pattern is a literal and a test compiles it")]
+static URL_PASSWORD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@").expect("a literal pattern"));
+
+/// The line with the password of every URL in it replaced.
+#[must_use]
+pub fn without_passwords(line: &str) -> String {
+    match URL_PASSWORD.replace_all(line, "$1***@") {
+        Cow::Borrowed(same) => same.to_owned(),
+        Cow::Owned(changed) => changed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_passwords_of_urls_go() {
+        assert_eq!(without_passwords("to postgresql://u:s3cr%3Ft@h:5432/db?x"), "to postgresql://u:***@h:5432/db?x");
+        assert_eq!(without_passwords("http://localhost:3000/a@b"), "http://localhost:3000/a@b");
+    }
+}

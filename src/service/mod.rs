@@ -1,0 +1,208 @@
+//! What the service does with its engine, its databases and its probe. It speaks to traits only.
+//!
+//! - `registry`: the cache, and the queue of operations of each preview
+//! - `start`, `stop`, `status`, `list`: one verb each
+//! - `prepare`: what a start needs before a container is made
+//! - `monitor`: follows one container until it compiled, and on until it ends
+//! - `hooks`: the steps that Python may replace
+
+mod hooks;
+mod list;
+mod monitor;
+mod prepare;
+mod registry;
+mod start;
+mod status;
+mod stop;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::database::{Databases, Ensured, Login};
+use crate::engine::Engine;
+use crate::environment::{self, Variables};
+use crate::error::{DatabaseError, Error};
+use crate::preview::PreviewKey;
+use crate::probe::Probe;
+use crate::settings::Settings;
+
+pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
+pub use registry::ContainerInfo;
+pub use start::{StartRequest, Started};
+
+const PASSWORD_LENGTH: usize = 32;
+
+/// One service: cheap to clone, all clones are one.
+#[derive(Clone)]
+pub struct PreviewService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    engine: Arc<dyn Engine>,
+    databases: Option<Arc<dyn Databases>>,
+    probe: Probe,
+    registry: registry::Registry,
+    /// The password that the next start of a preview will set.
+    passwords: Mutex<HashMap<PreviewKey, SecretString>>,
+    tasks: TaskTracker,
+    closed: CancellationToken,
+}
+
+impl PreviewService {
+    /// A service; connects to nothing.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        engine: Arc<dyn Engine>,
+        databases: Option<Arc<dyn Databases>>,
+        probe: Probe,
+    ) -> Self {
+        let inner = Inner {
+            settings,
+            engine,
+            databases,
+            probe,
+            registry: registry::Registry::default(),
+            passwords: Mutex::default(),
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Asks the engine whether it answers.
+    ///
+    /// # Errors
+    /// [`Error::DockerUnavailable`] or [`Error::Timeout`] with the cause.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.inner.engine.ping().await.map_err(|source| Error::engine("ping", None, source))
+    }
+
+    /// Makes the preview's database and role where they are missing; touches no password. None: no server configured.
+    ///
+    /// # Errors
+    /// The server's own words.
+    pub async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
+        self.inner.ensure_database(key).await
+    }
+
+    /// The variables for a container of `key`: the base, then `overlay`. The URL's password is the one that the next
+    /// start of this preview will set; with `admin` it is the admin's.
+    #[must_use]
+    pub fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
+        self.inner.prepare_environment(key, overlay, admin)
+    }
+
+    /// What the cache holds.
+    #[must_use]
+    pub fn containers(&self) -> Vec<ContainerInfo> {
+        self.inner.registry.containers()
+    }
+
+    /// Puts an entry into the cache; it is verified before it counts as running.
+    pub fn put(&self, info: ContainerInfo) {
+        let target = self.inner.target_of_url(&info.url);
+        self.inner.registry.put(info, target);
+    }
+
+    /// Takes an entry out of the cache; the container is left alone.
+    pub fn forget(&self, key: &PreviewKey) {
+        self.inner.registry.remove(key, None);
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Ends every task of the service and waits for them, for `patience` at the most. Containers are left as they are.
+    pub async fn close(&self, patience: Duration) {
+        self.inner.closed.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
+            log::warn!(target: "kosuke_docker.service", "closed with {} tasks still ending", self.inner.tasks.len());
+        }
+    }
+}
+
+impl Inner {
+    async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
+        let Some(databases) = &self.databases else {
+            return Ok(None);
+        };
+        let project = key.project_id;
+        match databases.ensure(&key.database_name()).await {
+            Ok(ensured) => {
+                if ensured.created {
+                    log::info!(target: "kosuke_docker.database", "Created database for project {project}");
+                }
+                Ok(Some(ensured))
+            }
+            Err(error) => {
+                log::error!(target: "kosuke_docker.database", "Error creating database for project {project}: {error}");
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
+        let url = self.databases.as_ref().map(|databases| {
+            let login = if admin { Login::Admin } else { Login::Role(self.next_password(key)) };
+            databases.url(&key.database_name(), &login)
+        });
+        environment::prepare(key, self.settings.preview_port, url.as_ref().map(ExposeSecret::expose_secret), overlay)
+    }
+
+    fn next_password(&self, key: &PreviewKey) -> SecretString {
+        lock(&self.passwords).entry(key.clone()).or_insert_with(new_password).clone()
+    }
+
+    fn spend_password(&self, key: &PreviewKey) -> SecretString {
+        lock(&self.passwords).remove(key).unwrap_or_else(new_password)
+    }
+}
+
+/// Letters and digits only, so that no URL and no shell needs to quote it.
+fn new_password() -> SecretString {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(PASSWORD_LENGTH);
+    while text.len() < PASSWORD_LENGTH {
+        let mut bytes = [0_u8; PASSWORD_LENGTH];
+        if getrandom::fill(&mut bytes).is_err() {
+            // The kernel's source does not fail after boot; a weaker password is better than none.
+            fastrand::fill(&mut bytes);
+        }
+        // 62 * 4 = 248: what lies above would favour the first letters.
+        let letters = bytes
+            .iter()
+            .filter(|&&byte| byte < 248)
+            .map(|&byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
+        text.extend(letters.take(PASSWORD_LENGTH - text.len()));
+    }
+    SecretString::from(text)
+}
+
+/// Locks without caring for a panic elsewhere: what we guard is valid after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_long_and_differ() {
+        let (one, two) = (new_password(), new_password());
+        assert_eq!(one.expose_secret().len(), PASSWORD_LENGTH);
+        assert_ne!(one.expose_secret(), two.expose_secret());
+    }
+}

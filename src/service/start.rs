@@ -1,0 +1,575 @@
+//! Start: single-flight per preview, an owned task that its callers join.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
+use super::monitor::Watch;
+use super::prepare::{Database, Prepared};
+use super::registry::{ContainerInfo, Flight};
+use super::{Inner, PreviewService};
+use crate::engine::{Container, ContainerSpec, State};
+use crate::environment::{self, Variables};
+use crate::error::{EngineError, Error};
+use crate::folder;
+use crate::preview::{
+    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER, LABEL_PREVIEW, LABEL_PROJECT,
+    LABEL_START, Phase, PreviewKey,
+};
+
+/// How long a container that another process made may wait for its start before it counts as left behind.
+const UNSTARTED_PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
+/// How long foreign processes' ports are stepped over.
+const PORT_PATIENCE: Duration = Duration::from_secs(10);
+/// Lost races before we give up: each one means that somebody else made or removed the container meanwhile.
+const MAX_RACES: usize = 20;
+
+/// What to start.
+#[derive(Clone)]
+pub struct StartRequest {
+    /// Which preview.
+    pub key: PreviewKey,
+    /// The container's name.
+    pub name: String,
+    /// The caller's variables; they win over all others.
+    pub variables: Variables,
+    /// The steps that Python replaces.
+    pub hooks: Option<Arc<dyn Hooks>>,
+    /// Wait until the page compiled, and fail if the container ends before.
+    pub until_ready: bool,
+}
+
+/// A preview that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The address for people.
+    pub url: String,
+    /// The container's id.
+    pub container_id: String,
+}
+
+/// What one look at the engine said.
+enum Found {
+    Running(Container),
+    Nothing,
+    /// One of ours that does not run.
+    Dead(Container),
+}
+
+/// How one attempt ended, if not with an error.
+enum Attempt {
+    Started(Started),
+    /// Somebody else made or removed the container meanwhile: look again.
+    LostRace,
+}
+
+impl PreviewService {
+    /// Starts the preview, or joins the start that is under way, or adopts the container that runs.
+    ///
+    /// # Errors
+    /// See [`Error`]; then nothing of the attempt is left.
+    pub async fn start(&self, request: StartRequest) -> Result<Started, Error> {
+        environment::validate(&request.variables)?;
+        let started = loop {
+            let (mut ticket, opened) = self.inner.registry.join_start(&request.key);
+            if let Some((flight, turn)) = opened {
+                let (inner, request) = (Arc::clone(&self.inner), request.clone());
+                self.inner.tasks.spawn(async move {
+                    turn.come().await;
+                    let result = inner.start(&request, &flight).await;
+                    flight.result.send_replace(Some(result));
+                    inner.registry.finish(&request.key, turn);
+                });
+            }
+            let result = match ticket.wait_for(Option::is_some).await {
+                Ok(result) => result.clone(),
+                Err(_) => None,
+            };
+            match result {
+                // The caller whose hooks were used left, or all had left before we came: begin anew.
+                Some(Err(Error::Abandoned { .. })) if !self.inner.closed.is_cancelled() => {}
+                Some(result) => break result?,
+                None => return Err(Error::Closed { operation: "start" }),
+            }
+        };
+        if request.until_ready {
+            self.wait_ready(&request.key, &started).await?;
+        }
+        Ok(started)
+    }
+
+    async fn wait_ready(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
+        if let Some(record) = self.inner.registry.record(key)
+            && record.watch.is_of(&started.container_id)
+            && record.watch.settled().await
+        {
+            return Ok(());
+        }
+        let found = self.inner.engine.inspect(&started.container_id).await;
+        let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
+        Err(Error::PreviewFailed {
+            preview: key.clone(),
+            exit_code: found.and_then(|container| container.exit_code),
+            last_lines: self.inner.last_lines(&started.container_id).await,
+        })
+    }
+}
+
+impl Inner {
+    async fn start(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Started, Error> {
+        for _ in 0..MAX_RACES {
+            if self.is_unwanted(flight) {
+                return Err(Error::Abandoned { preview: request.key.clone() });
+            }
+            match self.attempt(request, flight).await? {
+                Attempt::Started(started) => return Ok(started),
+                Attempt::LostRace => {}
+            }
+        }
+        Err(Error::ContainerStart {
+            preview: request.key.clone(),
+            step: "create",
+            source: EngineError::Conflict(format!("container {} comes and goes", request.name)),
+        })
+    }
+
+    async fn attempt(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Attempt, Error> {
+        let found = if self.engine.traits().supplied {
+            match self.find_supplied(request).await? {
+                Ok(known) => return Ok(Attempt::Started(known)),
+                Err(found) => found,
+            }
+        } else {
+            self.find(request, flight).await?
+        };
+        if let Found::Running(container) = found {
+            return Ok(self.started(request, &container).map_or(Attempt::LostRace, Attempt::Started));
+        }
+        self.make(request, flight, found).await
+    }
+
+    /// Looks for the container, waiting while another process is between making and starting it, or removing it.
+    async fn find(&self, request: &StartRequest, flight: &Flight) -> Result<Found, Error> {
+        let began = Instant::now();
+        loop {
+            let found = self.engine.inspect(&request.name).await;
+            let found = found.map_err(|source| Error::engine("start", Some(&request.key), source))?;
+            let Some(container) = found else {
+                return Ok(Found::Nothing);
+            };
+            self.check_ours(&request.key, &container)?;
+            let patience = match container.state {
+                State::Running | State::Paused => return Ok(Found::Running(container)),
+                State::Exited | State::Unknown => return Ok(Found::Dead(container)),
+                State::Created => UNSTARTED_PATIENCE,
+                State::Removing => self.settings.engine_timeout,
+            };
+            if began.elapsed() >= patience {
+                return Ok(Found::Dead(container));
+            }
+            tokio::select! {
+                () = self.unwanted(flight) => return Err(Error::Abandoned { preview: request.key.clone() }),
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// A supplied engine is asked about the entry that is known (Ok), else once by name.
+    async fn find_supplied(&self, request: &StartRequest) -> Result<Result<Started, Found>, Error> {
+        let key = &request.key;
+        let failed = |source| Error::engine("start", Some(key), source);
+        if let Some(record) = self.registry.record(key) {
+            let info = record.info();
+            match self.engine.inspect(&info.container_id).await.map_err(failed)? {
+                Some(container) if !container.is_dead() => {
+                    return Ok(Ok(Started { url: info.url, container_id: info.container_id }));
+                }
+                _ => self.registry.remove(key, None),
+            }
+        }
+        Ok(Err(match self.engine.inspect(&request.name).await.map_err(failed)? {
+            Some(container)
+                if container.state == State::Running && container.ports.contains_key(&self.settings.preview_port) =>
+            {
+                Found::Running(container)
+            }
+            Some(container) => Found::Dead(container),
+            None => Found::Nothing,
+        }))
+    }
+
+    /// A running container of our name is adopted whoever made it; one that does not run is removed only if it is ours.
+    pub(super) fn check_ours(&self, key: &PreviewKey, container: &Container) -> Result<(), Error> {
+        let problem = match container.labels.get(LABEL_OWNER) {
+            Some(owner) if *owner == self.settings.preview_owner => return Ok(()),
+            Some(owner) => format!("belongs to the owner {owner}"),
+            None if container.is_running() => return Ok(()),
+            None => "does not run and was not made by this service: remove or rename it".to_owned(),
+        };
+        Err(Error::ContainerConflict { preview: key.clone(), name: container.name.clone(), problem })
+    }
+
+    async fn make(self: &Arc<Self>, request: &StartRequest, flight: &Flight, found: Found) -> Result<Attempt, Error> {
+        let key = &request.key;
+        let supplied = self.engine.traits().supplied;
+        // With a supplied engine the folder may be on another machine.
+        let folder = if supplied {
+            let path = self.settings.projects_dir.join(key.folder_name());
+            std::path::absolute(&path).unwrap_or(path)
+        } else {
+            folder::resolve(&self.settings.projects_dir, key).await?
+        };
+        let doing = self.registry.doing(key, Phase::Creating);
+        if let Found::Dead(container) = found {
+            log::info!(target: "kosuke_docker.service", "{key}: removing container {} that does not run", request.name);
+            let removed = self.engine.remove(&container.id).await;
+            removed.map_err(|source| Error::engine("remove", Some(key), source))?;
+        }
+        let prepared = tokio::select! {
+            () = self.unwanted(flight) => return Err(Error::Abandoned { preview: key.clone() }),
+            prepared = self.prepare(request, &doing) => prepared?,
+        };
+        let host_ports = self.host_ports(request).await?;
+        let token = format!("{:016x}", fastrand::u64(..));
+        let mut spec = ContainerSpec {
+            name: request.name.clone(),
+            image: self.settings.preview_default_image.clone(),
+            command: self.settings.preview_command.argv(),
+            labels: self.labels(key, prepared.database, &token),
+            environment: prepared.environment.clone(),
+            folder,
+            network: prepared.network.clone(),
+            port: self.settings.preview_port,
+            bind_address: self.settings.preview_bind_address,
+            host_ports,
+        };
+        let made = match self.create(request, &mut spec, &prepared, flight, &token).await {
+            Err(error) => return Err(without_values(error, &prepared.environment)),
+            Ok(None) => return Ok(Attempt::LostRace),
+            Ok(Some(made)) => made,
+        };
+        drop(doing);
+        let started = match made {
+            Made::Inspected(container) => match self.started(request, &container) {
+                Some(started) => started,
+                None => return self.ended_at_once(key, &container).await,
+            },
+            Made::Supplied(id, port) => self.register_supplied(request, id, port),
+        };
+        ask(request.hooks.as_deref(), key, HookRequest::Monitor(started.container_id.clone())).await?;
+        Ok(Attempt::Started(started))
+    }
+
+    async fn host_ports(&self, request: &StartRequest) -> Result<(u16, u16), Error> {
+        let range = (self.settings.preview_port_range_start, self.settings.preview_port_range_end);
+        match ask(request.hooks.as_deref(), &request.key, HookRequest::Port).await? {
+            Some(HookAnswer::Port(port)) => Ok((port, port)),
+            _ => Ok(range),
+        }
+    }
+
+    fn labels(&self, key: &PreviewKey, database: Database, token: &str) -> HashMap<String, String> {
+        let mut labels = HashMap::from([
+            (LABEL_PREVIEW.to_owned(), "true".to_owned()),
+            (LABEL_PROJECT.to_owned(), key.project_id.to_string()),
+            (LABEL_OWNER.to_owned(), self.settings.preview_owner.clone()),
+            (LABEL_START.to_owned(), token.to_owned()),
+            (LABEL_DATABASE.to_owned(), database.state.as_str().to_owned()),
+        ]);
+        if database.state != DatabaseState::Disabled {
+            labels.insert(LABEL_DATABASE_NAME.to_owned(), key.database_name());
+        }
+        if let Some(isolation) = database.isolation {
+            labels.insert(LABEL_ISOLATION.to_owned(), isolation.as_str().to_owned());
+        }
+        labels
+    }
+
+    /// Creates and starts; None: the name was taken, or the container taken away. After an error nothing is left.
+    async fn create(
+        &self,
+        request: &StartRequest,
+        spec: &mut ContainerSpec,
+        prepared: &Prepared,
+        flight: &Flight,
+        token: &str,
+    ) -> Result<Option<Made>, Error> {
+        let key = &request.key;
+        let supplied = self.engine.traits().supplied;
+        let native_database = prepared.database.state == DatabaseState::Ready
+            && prepared.database.isolation != Some(crate::preview::Isolation::Admin);
+        // What a supplied engine creates it also starts.
+        if supplied && native_database {
+            self.set_password(key).await?;
+        }
+        loop {
+            let created = match self.engine.create(spec).await {
+                Ok(created) => created,
+                Err(EngineError::Conflict(_)) if !supplied => return Ok(None),
+                Err(source) => {
+                    self.remove_unknown(request, token).await;
+                    return Err(Self::refused(key, "create", spec, source));
+                }
+            };
+            if let Some(port) = created.started_on {
+                return Ok(Some(Made::Supplied(created.id, port)));
+            }
+            let claimed_database =
+                spec.labels.get(LABEL_DATABASE).map(String::as_str) == Some(DatabaseState::Ready.as_str());
+            if native_database && claimed_database && !self.set_password_or_undo(key, &created.id).await? {
+                // The label would tell a lie that no other process could see through.
+                spec.labels = self.labels(key, Database { state: DatabaseState::Unavailable, isolation: None }, token);
+                continue;
+            }
+            if self.is_unwanted(flight) {
+                self.undo(key, &created.id).await;
+                return Err(Error::Abandoned { preview: key.clone() });
+            }
+            return match self.start_on_a_free_port(&created.id, spec).await {
+                Err(EngineError::NotFound(_)) => Ok(None),
+                Err(source) => {
+                    self.undo(key, &created.id).await;
+                    Err(Self::refused(key, "start", spec, source))
+                }
+                Ok(()) => {
+                    let found = self.engine.inspect(&created.id).await;
+                    Ok(found.map_err(|source| Error::engine("start", Some(key), source))?.map(Made::Inspected))
+                }
+            };
+        }
+    }
+
+    async fn set_password(&self, key: &PreviewKey) -> Result<bool, Error> {
+        let Some(databases) = &self.databases else {
+            return Ok(true);
+        };
+        let Err(source) = databases.set_password(&key.database_name(), &self.spend_password(key)).await else {
+            return Ok(true);
+        };
+        let project = key.project_id;
+        log::error!(target: "kosuke_docker.database", "Error creating database for project {project}: {source}");
+        if self.settings.postgres_required {
+            return Err(Error::Database { preview: key.clone(), source });
+        }
+        Ok(false)
+    }
+
+    /// Only who won the name sets the password, so that an adopter never breaks a preview that runs.
+    async fn set_password_or_undo(&self, key: &PreviewKey, id: &str) -> Result<bool, Error> {
+        let set = self.set_password(key).await;
+        if !matches!(set, Ok(true)) {
+            self.undo(key, id).await;
+        }
+        set
+    }
+
+    /// The engine fails on a port that a foreign process holds instead of moving on; its next try takes the next port.
+    async fn start_on_a_free_port(&self, id: &str, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let (first, last) = spec.host_ports;
+        let began = Instant::now();
+        let mut held = HashSet::new();
+        loop {
+            match self.engine.start(id).await {
+                Err(EngineError::PortHeld(message)) => {
+                    let again = held_port(&message).is_some_and(|port| held.insert(port));
+                    if first == last || !again || began.elapsed() > PORT_PATIENCE {
+                        return Err(EngineError::PortsExhausted(message));
+                    }
+                    log::debug!(target: "kosuke_docker.service", "container {}: {message}", spec.name);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn refused(key: &PreviewKey, step: &'static str, spec: &ContainerSpec, source: EngineError) -> Error {
+        let preview = key.clone();
+        match source {
+            EngineError::Unreachable(_) | EngineError::Timeout(_) => Error::engine(step, Some(key), source),
+            EngineError::ImageNotFound(_) => Error::ImageNotFound { preview, image: spec.image.clone(), source },
+            EngineError::PortsExhausted(_) | EngineError::PortHeld(_) => {
+                let (first, last) = spec.host_ports;
+                Error::PortRangeExhausted { preview, first, last, source }
+            }
+            _ => Error::ContainerStart { preview, step, source },
+        }
+    }
+
+    async fn undo(&self, key: &PreviewKey, id: &str) {
+        if let Err(error) = self.engine.remove(id).await {
+            log::error!(target: "kosuke_docker.service", "{key}: container {id} of a failed start is left: {error}");
+        }
+    }
+
+    /// After a create without an answer: the container may have been made. It is ours if it has our token.
+    async fn remove_unknown(&self, request: &StartRequest, token: &str) {
+        let found = self.engine.inspect(&request.name).await;
+        if let Ok(Some(container)) = found {
+            let ours = container.labels.get(LABEL_START).is_some_and(|label| label == token);
+            let left_by_supplied = self.engine.traits().supplied && container.state == State::Created;
+            if ours || left_by_supplied {
+                self.undo(&request.key, &container.id).await;
+            }
+        }
+    }
+
+    /// Takes a running container into the cache and follows it. None: it publishes no port (any more).
+    fn started(self: &Arc<Self>, request: &StartRequest, container: &Container) -> Option<Started> {
+        let port = *container.ports.get(&self.settings.preview_port)?;
+        if self.engine.traits().supplied {
+            let started = self.register_supplied(request, container.id.clone(), port);
+            // As the ticket has it: whoever adopts through a supplied engine takes it as compiled.
+            self.registry.complete(&request.key, &container.id);
+            return Some(started);
+        }
+        self.adopt(&request.key, container);
+        Some(Started { url: self.url(port), container_id: container.id.clone() })
+    }
+
+    /// The watch of a running container: the one that is there, or a new one.
+    pub(super) fn adopt(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Arc<Watch> {
+        let port = container.ports.get(&self.settings.preview_port).copied();
+        let info = self.info(key, container.id.clone(), container.name.clone(), port.unwrap_or(0));
+        let target = self.target_of(container);
+        let (watch, new) =
+            self.registry.register(info, || Watch::new(container.id.clone(), container.started_at, target, true));
+        if new {
+            self.follow(key.clone(), Arc::clone(&watch));
+        }
+        watch
+    }
+
+    fn register_supplied(self: &Arc<Self>, request: &StartRequest, id: String, port: u16) -> Started {
+        let info = self.info(&request.key, id.clone(), request.name.clone(), port);
+        let started = Started { url: info.url.clone(), container_id: id.clone() };
+        let target = self.target_of_url(&info.url);
+        let (watch, new) = self.registry.register(info, || Watch::new(id, None, target, true));
+        let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
+        if new && !replaced {
+            self.follow(request.key.clone(), watch);
+        }
+        started
+    }
+
+    fn info(&self, key: &PreviewKey, container_id: String, container_name: String, port: u16) -> ContainerInfo {
+        ContainerInfo {
+            project_id: key.project_id,
+            container_id,
+            container_name,
+            port,
+            url: self.url(port),
+            compilation_complete: false,
+            is_responding: false,
+        }
+    }
+
+    pub(super) fn url(&self, port: u16) -> String {
+        let host = &self.settings.preview_public_host;
+        if host.contains(':') && !host.starts_with('[') {
+            format!("http://[{host}]:{port}")
+        } else {
+            format!("http://{host}:{port}")
+        }
+    }
+
+    /// It ran, and ended before its port could be read: there is no URL to give.
+    async fn ended_at_once(&self, key: &PreviewKey, container: &Container) -> Result<Attempt, Error> {
+        if container.is_running() {
+            self.undo(key, &container.id).await;
+            let source = EngineError::Refused("it runs but publishes no port".into());
+            return Err(Error::ContainerStart { preview: key.clone(), step: "start", source });
+        }
+        Err(Error::PreviewFailed {
+            preview: key.clone(),
+            exit_code: container.exit_code,
+            last_lines: self.last_lines(&container.id).await,
+        })
+    }
+
+    /// Nobody waits for this flight any more, or the service was closed.
+    fn is_unwanted(&self, flight: &Flight) -> bool {
+        self.closed.is_cancelled() || (flight.result.receiver_count() == 0 && self.registry.abandon(flight))
+    }
+
+    async fn unwanted(&self, flight: &Flight) {
+        loop {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = flight.result.closed() => {}
+            }
+            if self.is_unwanted(flight) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+enum Made {
+    Inspected(Container),
+    Supplied(String, u16),
+}
+
+/// The port in «listen tcp4 127.0.0.1:3001: bind: address already in use» or «Bind for 127.0.0.1:3001 failed».
+fn held_port(message: &str) -> Option<u16> {
+    let end = [": bind: address already in use", " failed: port is already allocated"]
+        .iter()
+        .find_map(|end| message.find(end))?;
+    message[..end].rsplit(':').next()?.parse().ok()
+}
+
+/// The engine may repeat what it was told: values of the environment are taken out of its words.
+fn without_values(error: Error, environment: &[(String, String)]) -> Error {
+    let clean = |source: EngineError| -> EngineError {
+        let strip = |text: String| {
+            let secret = environment
+                .iter()
+                .filter(|(_, value)| value.len() >= 6)
+                .filter(|(_, value)| text.contains(value.as_str()));
+            let secret: Vec<_> = secret.map(|(_, value)| value.clone()).collect();
+            secret.iter().fold(text, |text, value| text.replace(value.as_str(), "***"))
+        };
+        match source {
+            EngineError::Refused(text) => EngineError::Refused(strip(text)),
+            EngineError::NotFound(text) => EngineError::NotFound(strip(text)),
+            EngineError::Conflict(text) => EngineError::Conflict(strip(text)),
+            other => other,
+        }
+    };
+    match error {
+        Error::ContainerStart { preview, step, source } => {
+            Error::ContainerStart { preview, step, source: clean(source) }
+        }
+        Error::Engine { operation, preview, source } => Error::Engine { operation, preview, source: clean(source) },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_held_port_is_read_from_the_engines_words() {
+        let proxy = "driver failed programming external connectivity on endpoint x (ab): Error starting userland proxy: \
+                     listen tcp4 127.0.0.1:3001: bind: address already in use";
+        assert_eq!(held_port(proxy), Some(3001));
+        assert_eq!(held_port("Bind for 127.0.0.1:3002 failed: port is already allocated"), Some(3002));
+        assert_eq!(held_port("boom"), None);
+    }
+
+    #[test]
+    fn values_of_the_environment_leave_the_engines_words() {
+        let error = Error::ContainerStart {
+            preview: PreviewKey::project(1),
+            step: "create",
+            source: EngineError::Refused("bad variable KEY=sup3rsecret".into()),
+        };
+        let text = without_values(error, &[("KEY".into(), "sup3rsecret".into())]).to_string();
+        assert!(text.contains("KEY=***") && !text.contains("sup3rsecret"), "{text}");
+    }
+}

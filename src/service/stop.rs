@@ -1,0 +1,120 @@
+//! Stop: an owned task behind what is queued already. When it returns the container is gone and its name is free.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::{Inner, PreviewService};
+use crate::error::Error;
+use crate::preview::{LABEL_PROJECT, Phase, PreviewKey};
+
+/// Stops at once in [`PreviewService::stop_all`].
+const PARALLEL_STOPS: usize = 8;
+
+impl PreviewService {
+    /// Stops and removes the preview's container. No container is no error.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the container is not ours to remove. A caller that leaves does not cancel it.
+    pub async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
+        let turn = self.inner.registry.queue_stop(key);
+        let (inner, key, name) = (Arc::clone(&self.inner), key.clone(), name.to_owned());
+        let stopping = self.inner.tasks.spawn(async move {
+            turn.come().await;
+            let doing = inner.registry.doing(&key, Phase::Stopping);
+            let stopped = if inner.engine.traits().supplied {
+                inner.stop_supplied(&key).await
+            } else {
+                inner.stop(&key, &name).await
+            };
+            drop(doing);
+            inner.registry.finish(&key, turn);
+            stopped
+        });
+        stopping.await.unwrap_or(Err(Error::Closed { operation: "stop" }))
+    }
+
+    /// Stops every preview of this owner, and what is being started here. All are tried.
+    ///
+    /// # Errors
+    /// The first that failed; the others are logged.
+    pub async fn stop_all(&self, name: impl Fn(&PreviewKey) -> String) -> Result<(), Error> {
+        let mut previews: Vec<(PreviewKey, String)> = self
+            .inner
+            .registry
+            .keys()
+            .into_iter()
+            .map(|key| {
+                let name = name(&key);
+                (key, name)
+            })
+            .collect();
+        for (key, name) in self.inner.owned("stop").await? {
+            if !previews.iter().any(|(known, _)| *known == key) {
+                previews.push((key, name));
+            }
+        }
+        let results: Vec<_> = stream::iter(previews)
+            .map(|(key, name)| async move { self.stop(&key, &name).await })
+            .buffer_unordered(PARALLEL_STOPS)
+            .collect()
+            .await;
+        let mut errors = results.into_iter().filter_map(Result::err);
+        let first = errors.next();
+        for error in errors {
+            log::error!(target: "kosuke_docker.service", "stop_all_previews: {error}");
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+impl Inner {
+    async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
+        let failed = |source| Error::engine("stop", Some(key), source);
+        let Some(container) = self.engine.inspect(name).await.map_err(failed)? else {
+            self.registry.remove(key, None);
+            return Ok(());
+        };
+        self.check_ours(key, &container)?;
+        if container.is_running() {
+            self.engine.stop(&container.id, self.settings.preview_stop_timeout).await.map_err(failed)?;
+        }
+        self.engine.remove(&container.id).await.map_err(failed)?;
+        self.registry.remove(key, None);
+        log::info!(target: "kosuke_docker.service", "{key}: stopped");
+        Ok(())
+    }
+
+    /// As the ticket has it: a failure is logged, and the entry goes in any case.
+    async fn stop_supplied(&self, key: &PreviewKey) -> Result<(), Error> {
+        let id = match self.registry.record(key) {
+            Some(record) => Some(record.info().container_id),
+            None => self.listed(key).await?.map(|container| container.id),
+        };
+        let Some(id) = id else { return Ok(()) };
+        let stopped = match self.engine.stop(&id, self.settings.preview_stop_timeout).await {
+            Ok(()) => self.engine.remove(&id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            let project = key.project_id;
+            log::error!(target: "kosuke_docker.service", "Error stopping container for project {project}: {error}");
+        }
+        self.registry.remove(key, None);
+        Ok(())
+    }
+
+    /// The previews of this owner that the engine knows, with their containers' names.
+    pub(super) async fn owned(&self, operation: &'static str) -> Result<Vec<(PreviewKey, String)>, Error> {
+        let listed = self.engine.list(&self.settings.preview_owner).await;
+        let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
+        let of = |labels: &std::collections::HashMap<String, String>| labels.get(LABEL_PROJECT)?.parse().ok();
+        let mut owned: Vec<_> = listed
+            .into_iter()
+            .filter_map(|container| Some((PreviewKey::project(of(&container.labels)?), container.name)))
+            .collect();
+        owned.sort();
+        Ok(owned)
+    }
+}
