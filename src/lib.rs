@@ -19,6 +19,8 @@ pub mod error;
 pub mod folder;
 pub mod preview;
 pub mod probe;
+#[cfg(feature = "python")]
+mod python;
 pub mod readiness;
 pub mod service;
 pub mod settings;

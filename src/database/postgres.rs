@@ -94,7 +94,7 @@ impl Connection {
     async fn close(self) {
         drop(self.client);
         if self.driver.await.is_err() {
-            log::debug!(target: "kosuke_docker.database", "a database connection did not end by itself");
+            log::debug!(target: "kosuke_docker::database", "a database connection did not end by itself");
         }
     }
 
@@ -148,7 +148,7 @@ impl Databases for PostgresServer {
         inside.close().await;
         if let Err(refused) = taken {
             let refused = DatabaseError::from(refused);
-            log::warn!(target: "kosuke_docker.database", "database {name}: {refused}");
+            log::warn!(target: "kosuke_docker::database", "database {name}: {refused}");
             return Ok(Ensured { isolation: Isolation::Partial, ..ensured });
         }
         Ok(ensured)
@@ -205,7 +205,7 @@ async fn ensure(connection: &Connection, name: &str) -> Result<(Ensured, bool), 
     for (_, step, sql) in steps.into_iter().filter(|(needed, ..)| *needed) {
         match settle(connection, step, &sql).await {
             Err(error) if error.is(&[SqlState::INSUFFICIENT_PRIVILEGE]) => {
-                log::warn!(target: "kosuke_docker.database", "database {name}: {}", DatabaseError::from(error));
+                log::warn!(target: "kosuke_docker::database", "database {name}: {}", DatabaseError::from(error));
                 isolation = Isolation::Partial;
             }
             other => other?,

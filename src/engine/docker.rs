@@ -113,7 +113,7 @@ impl DockerEngine {
         let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
         let reference = if tagged { image.to_owned() } else { format!("{image}:latest") };
         let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
-        log::info!(target: "kosuke_docker.engine", "pulling image {image}");
+        log::info!(target: "kosuke_docker::engine", "pulling image {image}");
         client.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await.map_err(|error| {
             match translate(error) {
                 unreachable @ EngineError::Unreachable(_) => unreachable,
@@ -193,7 +193,7 @@ impl Engine for DockerEngine {
             PullPolicy::Missing => self.pull(image).await,
             PullPolicy::Always => match self.pull(image).await {
                 Err(error) if here => {
-                    log::warn!(target: "kosuke_docker.engine", "image {image}: using the one that is here: {error}");
+                    log::warn!(target: "kosuke_docker::engine", "image {image}: using the one that is here: {error}");
                     Ok(())
                 }
                 other => other,
@@ -217,13 +217,13 @@ impl Engine for DockerEngine {
         }
         let request = NetworkCreateRequest { name: name.to_owned(), labels: Some(labels), ..Default::default() };
         let made = self.call(|client| async move { client.create_network(request).await }).await?.id;
-        log::info!(target: "kosuke_docker.engine", "made network {name}");
+        log::info!(target: "kosuke_docker::engine", "made network {name}");
         // The engine lets several processes make one name each: the oldest stays, ours goes.
         let oldest = first(&self.networks_named(name).await?).unwrap_or_else(|| made.clone());
         if oldest != made {
             let removed = self.call(|client| async move { client.remove_network(&made).await }).await;
             if let Err(error) = removed {
-                log::warn!(target: "kosuke_docker.engine", "a second network {name} could not be removed: {error}");
+                log::warn!(target: "kosuke_docker::engine", "a second network {name} could not be removed: {error}");
             }
         }
         Ok(oldest)
@@ -255,7 +255,7 @@ impl Engine for DockerEngine {
         let made =
             Box::pin(self.call(|client| async move { client.create_container(Some(options), body).await })).await?;
         for warning in made.warnings {
-            log::debug!(target: "kosuke_docker.engine", "container {}: {warning}", spec.name);
+            log::debug!(target: "kosuke_docker::engine", "container {}: {warning}", spec.name);
         }
         Ok(Created { id: made.id, started_on: None })
     }

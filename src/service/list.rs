@@ -16,14 +16,8 @@ impl PreviewService {
     ///
     /// # Errors
     /// When the engine cannot be asked.
-    pub async fn list(&self, name: impl Fn(&PreviewKey) -> String) -> Result<Vec<Preview>, Error> {
-        let mut previews = self.inner.owned("list").await?;
-        for key in self.inner.registry.keys() {
-            if !previews.iter().any(|(known, _)| *known == key) {
-                let name = name(&key);
-                previews.push((key, name));
-            }
-        }
+    pub async fn list(&self) -> Result<Vec<Preview>, Error> {
+        let previews = self.inner.known_and_owned("list").await?;
         let looks = stream::iter(previews).map(|(key, name)| async move { self.get(&key, &name, None).await });
         let mut found = Vec::new();
         for look in looks.buffer_unordered(PARALLEL_LOOKS).collect::<Vec<_>>().await {

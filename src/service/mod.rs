@@ -32,6 +32,7 @@ use crate::probe::Probe;
 use crate::settings::Settings;
 
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
+pub use monitor::Chunks;
 pub use registry::ContainerInfo;
 pub use start::{StartRequest, Started};
 
@@ -117,10 +118,15 @@ impl PreviewService {
         self.inner.registry.remove(key, None);
     }
 
-    /// The settings.
+    /// Whether it was closed.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.is_cancelled()
+    }
+
+    /// Tells every task of the service to end.
+    pub fn abandon(&self) {
+        self.inner.closed.cancel();
     }
 
     /// Ends every task of the service and waits for them, for `patience` at the most. Containers are left as they are.
@@ -128,7 +134,7 @@ impl PreviewService {
         self.inner.closed.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
-            log::warn!(target: "kosuke_docker.service", "closed with {} tasks still ending", self.inner.tasks.len());
+            log::warn!(target: "kosuke_docker::service", "closed with {} tasks still ending", self.inner.tasks.len());
         }
     }
 }
@@ -142,12 +148,12 @@ impl Inner {
         match databases.ensure(&key.database_name()).await {
             Ok(ensured) => {
                 if ensured.created {
-                    log::info!(target: "kosuke_docker.database", "Created database for project {project}");
+                    log::info!(target: "kosuke_docker::database", "Created database for project {project}");
                 }
                 Ok(Some(ensured))
             }
             Err(error) => {
-                log::error!(target: "kosuke_docker.database", "Error creating database for project {project}: {error}");
+                log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {error}");
                 Err(error)
             }
         }

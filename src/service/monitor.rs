@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ const REPLAY_PATIENCE: Duration = Duration::from_secs(2);
 const LAST_LINES: u16 = 20;
 /// The ticket's phrases: enough alone in the output of a container of a supplied engine.
 const PHRASES: [&[u8]; 2] = [b"compiled successfully", b"ready started server"];
+
+/// A container's output.
+pub type Chunks = BoxStream<'static, Result<LogChunk, EngineError>>;
 
 /// What is known from following one run of one container.
 #[derive(Debug, Clone, Default)]
@@ -232,7 +236,8 @@ impl Inner {
     async fn follow_until_end(&self, key: &PreviewKey, watch: &Watch) {
         let supplied = self.engine.traits().supplied;
         if supplied {
-            self.follow_phrases(key, watch).await;
+            let chunks = self.engine.logs(&watch.container_id, LogStart::At(SystemTime::UNIX_EPOCH), true);
+            self.follow_phrases(key, chunks).await;
             return;
         }
         let warm = watch.warm_up(&self.probe, self.settings.preview_warmup_timeout);
@@ -269,7 +274,7 @@ impl Inner {
                 Ok(chunk) => reader.chunk(&watch.state, &chunk),
                 Err(EngineError::NotFound(_)) => return,
                 Err(error) => {
-                    log::debug!(target: "kosuke_docker.monitor", "{key}: the log stream broke: {error}");
+                    log::debug!(target: "kosuke_docker::monitor", "{key}: the log stream broke: {error}");
                     return;
                 }
             }
@@ -285,18 +290,15 @@ impl Inner {
         }
     }
 
-    async fn follow_phrases(&self, key: &PreviewKey, watch: &Watch) {
-        let mut chunks = self.engine.logs(&watch.container_id, LogStart::At(SystemTime::UNIX_EPOCH), true);
+    /// Reads until a phrase of the ticket stands in a chunk.
+    async fn follow_phrases(&self, key: &PreviewKey, mut chunks: Chunks) {
         while let Some(chunk) = chunks.next().await {
             match chunk {
-                Ok(chunk) if has_phrase(&chunk.bytes) => {
-                    self.registry.complete(key, &watch.container_id);
-                    return;
-                }
+                Ok(chunk) if has_phrase(&chunk.bytes) => return self.registry.complete(key),
                 Ok(_) => {}
                 Err(error) => {
                     let project = key.project_id;
-                    log::error!(target: "kosuke_docker.monitor", "Error monitoring compilation for project {project}: {error}");
+                    log::error!(target: "kosuke_docker::monitor", "Error monitoring compilation for project {project}: {error}");
                     return;
                 }
             }
@@ -322,7 +324,7 @@ impl Inner {
 }
 
 /// The ticket's phrases anywhere in a chunk: chunks of a supplied engine need not be lines.
-pub(super) fn has_phrase(chunk: &[u8]) -> bool {
+fn has_phrase(chunk: &[u8]) -> bool {
     PHRASES.iter().any(|phrase| chunk.windows(phrase.len()).any(|window| window == *phrase))
 }
 
@@ -341,14 +343,9 @@ impl super::PreviewService {
         Ok(())
     }
 
-    /// Reads chunks that Python brings until a phrase of the ticket stands in one; tells whether it did.
-    #[must_use]
-    pub fn take_chunk(&self, key: &PreviewKey, chunk: &[u8]) -> bool {
-        let found = has_phrase(chunk);
-        if found {
-            self.inner.registry.complete_any(key);
-        }
-        found
+    /// Reads the output that Python brings until a phrase of the ticket stands in it. A failure is logged.
+    pub async fn monitor_chunks(&self, key: &PreviewKey, chunks: Chunks) {
+        self.inner.follow_phrases(key, chunks).await;
     }
 }
 

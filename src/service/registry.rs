@@ -74,8 +74,10 @@ pub(super) struct Doing<'a> {
 
 impl Doing<'_> {
     pub(super) fn phase(&self, phase: Phase) {
-        if let Some(slot) = lock(&self.registry.slots).get_mut(&self.key) {
-            slot.doing = Some(phase);
+        if let Some(slot) = lock(&self.registry.slots).get_mut(&self.key)
+            && let Some(doing) = &mut slot.doing
+        {
+            doing.0 = phase;
         }
     }
 }
@@ -112,7 +114,8 @@ impl Record {
 struct Slot {
     tail: Option<CancellationToken>,
     joinable: Option<Arc<Flight>>,
-    doing: Option<Phase>,
+    /// What is being done, and the name of the container that it is done to.
+    doing: Option<(Phase, String)>,
     record: Option<Record>,
 }
 
@@ -171,30 +174,30 @@ impl Registry {
     }
 
     /// Begins to show what an operation does.
-    pub(super) fn doing(&self, key: &PreviewKey, phase: Phase) -> Doing<'_> {
-        lock(&self.slots).entry(key.clone()).or_default().doing = Some(phase);
+    pub(super) fn doing(&self, key: &PreviewKey, name: &str, phase: Phase) -> Doing<'_> {
+        lock(&self.slots).entry(key.clone()).or_default().doing = Some((phase, name.to_owned()));
         Doing { registry: self, key: key.clone() }
     }
 
     /// What is being done to a preview.
     pub(super) fn phase(&self, key: &PreviewKey) -> Option<Phase> {
-        lock(&self.slots).get(key).and_then(|slot| slot.doing)
+        lock(&self.slots).get(key).and_then(|slot| slot.doing.as_ref()).map(|doing| doing.0)
     }
 
     pub(super) fn record(&self, key: &PreviewKey) -> Option<Record> {
         lock(&self.slots).get(key).and_then(|slot| slot.record.clone())
     }
 
-    /// Every preview that is cached or being worked on.
-    pub(super) fn keys(&self) -> Vec<PreviewKey> {
+    /// Every preview that is cached or being worked on, with its container's name.
+    pub(super) fn previews(&self) -> Vec<(PreviewKey, String)> {
         let slots = lock(&self.slots);
-        let mut keys: Vec<_> = slots
-            .iter()
-            .filter(|(_, slot)| slot.record.is_some() || slot.doing.is_some())
-            .map(|(key, _)| key.clone())
-            .collect();
-        keys.sort();
-        keys
+        let name = |slot: &Slot| {
+            let cached = slot.record.as_ref().map(|record| record.info.container_name.clone());
+            cached.or_else(|| slot.doing.as_ref().map(|doing| doing.1.clone()))
+        };
+        let mut previews: Vec<_> = slots.iter().filter_map(|(key, slot)| Some((key.clone(), name(slot)?))).collect();
+        previews.sort();
+        previews
     }
 
     pub(super) fn containers(&self) -> Vec<ContainerInfo> {
@@ -237,17 +240,8 @@ impl Registry {
         }
     }
 
-    /// Marks the entry of a container as compiled.
-    pub(super) fn complete(&self, key: &PreviewKey, container_id: &str) {
-        if let Some(record) = lock(&self.slots).get_mut(key).and_then(|slot| slot.record.as_mut())
-            && record.watch.is_of(container_id)
-        {
-            record.info.compilation_complete = true;
-        }
-    }
-
-    /// Marks the entry as compiled, whatever its container.
-    pub(super) fn complete_any(&self, key: &PreviewKey) {
+    /// Marks the entry as compiled.
+    pub(super) fn complete(&self, key: &PreviewKey) {
         if let Some(record) = lock(&self.slots).get_mut(key).and_then(|slot| slot.record.as_mut()) {
             record.info.compilation_complete = true;
         }
@@ -338,7 +332,7 @@ mod tests {
         let registry = Registry::default();
         let key = PreviewKey::project(1);
         let turn = registry.queue_stop(&key);
-        drop(registry.doing(&key, Phase::Stopping));
+        drop(registry.doing(&key, "x", Phase::Stopping));
         registry.finish(&key, turn);
         assert!(lock(&registry.slots).is_empty());
     }

@@ -223,9 +223,9 @@ impl Inner {
         } else {
             folder::resolve(&self.settings.projects_dir, key).await?
         };
-        let doing = self.registry.doing(key, Phase::Creating);
+        let doing = self.registry.doing(key, &request.name, Phase::Creating);
         if let Found::Dead(container) = found {
-            log::info!(target: "kosuke_docker.service", "{key}: removing container {} that does not run", request.name);
+            log::info!(target: "kosuke_docker::service", "{key}: removing container {} that does not run", request.name);
             let removed = self.engine.remove(&container.id).await;
             removed.map_err(|source| Error::engine("remove", Some(key), source))?;
         }
@@ -351,7 +351,7 @@ impl Inner {
             return Ok(true);
         };
         let project = key.project_id;
-        log::error!(target: "kosuke_docker.database", "Error creating database for project {project}: {source}");
+        log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {source}");
         if self.settings.postgres_required {
             return Err(Error::Database { preview: key.clone(), source });
         }
@@ -379,7 +379,7 @@ impl Inner {
                     if first == last || !again || began.elapsed() > PORT_PATIENCE {
                         return Err(EngineError::PortsExhausted(message));
                     }
-                    log::debug!(target: "kosuke_docker.service", "container {}: {message}", spec.name);
+                    log::debug!(target: "kosuke_docker::service", "container {}: {message}", spec.name);
                 }
                 other => return other,
             }
@@ -401,7 +401,7 @@ impl Inner {
 
     async fn undo(&self, key: &PreviewKey, id: &str) {
         if let Err(error) = self.engine.remove(id).await {
-            log::error!(target: "kosuke_docker.service", "{key}: container {id} of a failed start is left: {error}");
+            log::error!(target: "kosuke_docker::service", "{key}: container {id} of a failed start is left: {error}");
         }
     }
 
@@ -423,7 +423,7 @@ impl Inner {
         if self.engine.traits().supplied {
             let started = self.register_supplied(request, container.id.clone(), port);
             // As the ticket has it: whoever adopts through a supplied engine takes it as compiled.
-            self.registry.complete(&request.key, &container.id);
+            self.registry.complete(&request.key);
             return Some(started);
         }
         self.adopt(&request.key, container);

@@ -32,6 +32,16 @@ impl PreviewService {
     }
 }
 
+impl PreviewService {
+    /// Whether this URL answers with 2xx, asked anew.
+    pub async fn check_health(&self, url: &str) -> bool {
+        match self.inner.target_of_url(url) {
+            Some(target) => self.inner.probe.ask(&target, self.inner.settings.preview_probe_timeout).await.is_good(),
+            None => false,
+        }
+    }
+}
+
 impl Inner {
     async fn get(
         self: &Arc<Self>,

@@ -22,7 +22,7 @@ impl PreviewService {
         let (inner, key, name) = (Arc::clone(&self.inner), key.clone(), name.to_owned());
         let stopping = self.inner.tasks.spawn(async move {
             turn.come().await;
-            let doing = inner.registry.doing(&key, Phase::Stopping);
+            let doing = inner.registry.doing(&key, &name, Phase::Stopping);
             let stopped = if inner.engine.traits().supplied {
                 inner.stop_supplied(&key).await
             } else {
@@ -39,22 +39,8 @@ impl PreviewService {
     ///
     /// # Errors
     /// The first that failed; the others are logged.
-    pub async fn stop_all(&self, name: impl Fn(&PreviewKey) -> String) -> Result<(), Error> {
-        let mut previews: Vec<(PreviewKey, String)> = self
-            .inner
-            .registry
-            .keys()
-            .into_iter()
-            .map(|key| {
-                let name = name(&key);
-                (key, name)
-            })
-            .collect();
-        for (key, name) in self.inner.owned("stop").await? {
-            if !previews.iter().any(|(known, _)| *known == key) {
-                previews.push((key, name));
-            }
-        }
+    pub async fn stop_all(&self) -> Result<(), Error> {
+        let previews = self.inner.known_and_owned("stop").await?;
         let results: Vec<_> = stream::iter(previews)
             .map(|(key, name)| async move { self.stop(&key, &name).await })
             .buffer_unordered(PARALLEL_STOPS)
@@ -63,7 +49,7 @@ impl PreviewService {
         let mut errors = results.into_iter().filter_map(Result::err);
         let first = errors.next();
         for error in errors {
-            log::error!(target: "kosuke_docker.service", "stop_all_previews: {error}");
+            log::error!(target: "kosuke_docker::service", "stop_all_previews: {error}");
         }
         first.map_or(Ok(()), Err)
     }
@@ -82,7 +68,7 @@ impl Inner {
         }
         self.engine.remove(&container.id).await.map_err(failed)?;
         self.registry.remove(key, None);
-        log::info!(target: "kosuke_docker.service", "{key}: stopped");
+        log::info!(target: "kosuke_docker::service", "{key}: stopped");
         Ok(())
     }
 
@@ -99,22 +85,25 @@ impl Inner {
         };
         if let Err(error) = stopped {
             let project = key.project_id;
-            log::error!(target: "kosuke_docker.service", "Error stopping container for project {project}: {error}");
+            log::error!(target: "kosuke_docker::service", "Error stopping container for project {project}: {error}");
         }
         self.registry.remove(key, None);
         Ok(())
     }
 
-    /// The previews of this owner that the engine knows, with their containers' names.
-    pub(super) async fn owned(&self, operation: &'static str) -> Result<Vec<(PreviewKey, String)>, Error> {
+    /// The previews that are cached, being worked on, or known to the engine as this owner's, with their containers' names.
+    pub(super) async fn known_and_owned(&self, operation: &'static str) -> Result<Vec<(PreviewKey, String)>, Error> {
         let listed = self.engine.list(&self.settings.preview_owner).await;
         let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
         let of = |labels: &std::collections::HashMap<String, String>| labels.get(LABEL_PROJECT)?.parse().ok();
-        let mut owned: Vec<_> = listed
-            .into_iter()
-            .filter_map(|container| Some((PreviewKey::project(of(&container.labels)?), container.name)))
-            .collect();
-        owned.sort();
-        Ok(owned)
+        let mut previews = self.registry.previews();
+        for container in listed {
+            if let Some(key) = of(&container.labels).map(PreviewKey::project)
+                && !previews.iter().any(|(known, _)| *known == key)
+            {
+                previews.push((key, container.name));
+            }
+        }
+        Ok(previews)
     }
 }

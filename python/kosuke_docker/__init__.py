@@ -1,0 +1,51 @@
+"""Live previews of web apps in containers, for asyncio. See ``DockerService``."""
+
+from kosuke_docker._core import __VERSION__ as __version__
+from kosuke_docker.errors import (
+    ContainerConflictError,
+    ContainerStartError,
+    DatabaseError,
+    DockerUnavailableError,
+    EngineError,
+    HookError,
+    ImageNotFoundError,
+    InvalidInputError,
+    KosukeDockerError,
+    OperationTimeoutError,
+    PortRangeExhaustedError,
+    PreviewFailedError,
+    ProjectFolderError,
+    ServiceClosedError,
+    SettingsError,
+)
+from kosuke_docker.models import ContainerInfo, Preview, PreviewStatus, StartPreviewRequest, StopPreviewRequest
+from kosuke_docker.service import DockerService, EnvironmentService, configure
+from kosuke_docker.settings import Settings
+
+__all__ = [
+    "ContainerConflictError",
+    "ContainerInfo",
+    "ContainerStartError",
+    "DatabaseError",
+    "DockerService",
+    "DockerUnavailableError",
+    "EngineError",
+    "EnvironmentService",
+    "HookError",
+    "ImageNotFoundError",
+    "InvalidInputError",
+    "KosukeDockerError",
+    "OperationTimeoutError",
+    "PortRangeExhaustedError",
+    "Preview",
+    "PreviewFailedError",
+    "PreviewStatus",
+    "ProjectFolderError",
+    "ServiceClosedError",
+    "Settings",
+    "SettingsError",
+    "StartPreviewRequest",
+    "StopPreviewRequest",
+    "__version__",
+    "configure",
+]

@@ -1,0 +1,65 @@
+"""``DockerService.containers``: a mapping over the core's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from kosuke_docker._core import Core
+from kosuke_docker.models import ContainerInfo
+
+
+class Containers(MutableMapping[int, ContainerInfo]):
+    """The cache of one core. Values are stable objects, updated in place; writing changes the cache only."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._infos: dict[int, ContainerInfo] = {}
+        self._synced: dict[int, dict[str, Any]] = {}
+
+    def flush(self) -> None:
+        """Hands down what was changed on the values themselves since they were last read."""
+        for project_id, info in self._infos.items():
+            values = dict(info)
+            if values != self._synced[project_id]:
+                self._core.put(values)
+                self._synced[project_id] = values
+
+    def _refresh(self) -> dict[int, ContainerInfo]:
+        self.flush()
+        found = {values["project_id"]: values for values in self._core.containers()}
+        for project_id in self._infos.keys() - found.keys():
+            del self._infos[project_id], self._synced[project_id]
+        for project_id, values in found.items():
+            info = self._infos.get(project_id)
+            if info is None:
+                self._infos[project_id] = ContainerInfo.model_construct(**values)
+            else:
+                info.__dict__.update(values)
+            self._synced[project_id] = values
+        return self._infos
+
+    def __getitem__(self, project_id: int) -> ContainerInfo:
+        return self._refresh()[project_id]
+
+    def __setitem__(self, project_id: int, info: ContainerInfo) -> None:
+        if info.project_id != project_id:
+            raise ValueError(f"project_id: {info.project_id} under the key {project_id}")
+        values = dict(info)
+        self._core.put(values)
+        self._infos[project_id] = info
+        self._synced[project_id] = values
+
+    def __delitem__(self, project_id: int) -> None:
+        infos = self._refresh()
+        del infos[project_id], self._synced[project_id]
+        self._core.forget(project_id)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(self._refresh()))
+
+    def __len__(self) -> int:
+        return len(self._refresh())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)!r})"

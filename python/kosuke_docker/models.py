@@ -1,0 +1,112 @@
+"""The pydantic models. The first four are the ticket's, field by field; the rest is new."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Dict, List, Literal, Optional  # noqa: UP035 - the ticket's own spelling shows in the JSON schema
+
+from pydantic import BaseModel, ConfigDict
+
+# The ticket's models have no description: the agent's OpenAPI document stays as it is.
+_TICKET = ConfigDict(json_schema_extra=lambda schema: schema.pop("description", None) and None)
+
+Phase = Literal[
+    "pulling",
+    "creating",
+    "starting",
+    "compiling",
+    "ready",
+    "compile_error",
+    "unresponsive",
+    "paused",
+    "oom_killed",
+    "stopping",
+    "exited",
+    "engine_unreachable",
+]
+"""Where a preview is in its life."""
+
+
+class ContainerInfo(BaseModel):
+    """What the cache holds of one container."""
+
+    model_config = _TICKET
+
+    project_id: int
+    container_id: str
+    container_name: str
+    port: int
+    url: str
+    compilation_complete: bool = False
+    is_responding: bool = False
+
+
+class PreviewStatus(BaseModel):
+    """The short answer about a preview."""
+
+    model_config = _TICKET
+
+    running: bool
+    url: Optional[str] = None
+    compilation_complete: bool
+    is_responding: bool
+
+
+class StartPreviewRequest(BaseModel):
+    """Body of a request to start a preview."""
+
+    model_config = _TICKET
+
+    project_id: int
+    env_vars: Dict[str, str] = {}
+
+
+class StopPreviewRequest(BaseModel):
+    """Body of a request to stop a preview."""
+
+    model_config = _TICKET
+
+    project_id: int
+
+
+class Preview(BaseModel):
+    """All that is known about one preview at one moment.
+
+    Attributes:
+        project_id: The project's id.
+        phase: Where it is in its life.
+        running: Whether its container runs.
+        url: The address for people, while it runs.
+        port: The host port of that address.
+        container_id: The container's id, None before it is made.
+        container_name: The container's name.
+        compilation_complete: The page was compiled and answered below 500, and no compile error stands.
+        is_responding: The health path answered with 2xx.
+        http_status: The last status of the health path, None without an answer.
+        exit_code: The exit code, once the container ended.
+        last_lines: The last lines of output, once the container ended.
+        database: What became of the database, None for a container that another service made.
+        database_name: The database's name, None without one.
+        database_isolation: ``role``: a role that owns only this database; ``partial``: the admin lacked rights for a
+            part of that; ``admin``: the admin's own credentials, because ``_ensure_project_database`` was replaced.
+        detail: A sentence for people, where there is something to say.
+        as_of: When this was true.
+    """
+
+    project_id: int
+    phase: Phase
+    running: bool
+    url: Optional[str] = None
+    port: Optional[int] = None
+    container_id: Optional[str] = None
+    container_name: str
+    compilation_complete: bool = False
+    is_responding: bool = False
+    http_status: Optional[int] = None
+    exit_code: Optional[int] = None
+    last_lines: List[str] = []
+    database: Optional[Literal["ready", "unavailable", "disabled"]] = None
+    database_name: Optional[str] = None
+    database_isolation: Optional[Literal["role", "partial", "admin"]] = None
+    detail: Optional[str] = None
+    as_of: datetime

@@ -1,0 +1,341 @@
+"""The facade: signatures and docstrings. Every decision is the native core's."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+from kosuke_docker import _core, _cores, _seams
+from kosuke_docker._core import HookCall, HookReply
+from kosuke_docker.containers import Containers
+from kosuke_docker.engine import ClientEngine, open_logs
+from kosuke_docker.errors import KosukeDockerError
+from kosuke_docker.models import Preview, PreviewStatus
+from kosuke_docker.settings import Settings
+
+logger = logging.getLogger("kosuke_docker")
+
+T = TypeVar("T")
+
+_CLOSE_PATIENCE = 2.0
+_configured: Settings | None = None
+
+
+def configure(settings: object | None) -> None:
+    """Sets what ``DockerService()`` without settings uses from now on.
+
+    Args:
+        settings: A ``Settings``, any object with some of its fields as attributes, or None for the environment again.
+
+    Raises:
+        SettingsError: A value cannot be used; its field is named.
+    """
+    global _configured  # noqa: PLW0603 - the module's one piece of state, as in logging.basicConfig
+    _configured = None if settings is None else Settings.of(settings)
+
+
+class EnvironmentService:
+    """Makes the environment of a preview's container. Replaceable on the instance."""
+
+    def __init__(self, service: DockerService) -> None:
+        self._service = service
+
+    def prepare_container_environment(
+        self, project_id: int, env_vars: Mapping[str, str | None] | None = None
+    ) -> dict[str, str]:
+        """The variables of a project's container.
+
+        ``PROJECT_ID``, ``NODE_ENV``, ``PORT``, ``NEXT_TELEMETRY_DISABLED`` and, where a database server is configured,
+        ``POSTGRES_URL`` and ``DATABASE_URL``. The URL's password is the one that the next start of this preview sets.
+
+        Args:
+            project_id: The project.
+            env_vars: The caller's variables; they win. None values are left out. Not changed.
+
+        Raises:
+            InvalidInputError: A name or value cannot be used; it is named.
+        """
+        return self._service._native_environment(project_id, env_vars)
+
+
+class DockerService:
+    """Live previews of web apps, one container per project.
+
+    Constructing does no I/O, and a new object per request is fine: truth is in the engine, and objects with the same
+    settings in one process share one native core.
+
+    Args:
+        settings: A ``Settings``, any object with some of its fields as attributes, or None: what ``configure`` was
+            given, else the environment.
+        client: A docker-py-compatible client to use in place of the native engine.
+
+    Raises:
+        SettingsError: A setting cannot be used; its field is named.
+    """
+
+    CONTAINER_NAME_PREFIX: str = "kosuke-preview-"
+
+    def __init__(self, settings: object | None = None, *, client: Any | None = None) -> None:
+        if settings is not None:
+            self._settings = Settings.of(settings)
+        else:
+            self._settings = _configured or Settings.from_env()
+        self.CONTAINER_NAME_PREFIX = self._settings.preview_container_name_prefix
+        self.environment_service: Any = EnvironmentService(self)
+        self._client = client if client is not None else _seams.default_client()
+        self._docker_py: Any | None = None
+        self._attachment: _cores.Attachment | None = None
+        self._own = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.CONTAINER_NAME_PREFIX}*>"
+
+    async def __aenter__(self) -> DockerService:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in use."""
+        return self._settings
+
+    @property
+    def client(self) -> Any:
+        """The client that was passed in, else ``docker.from_env()``. Native code never uses it.
+
+        Raises:
+            ImportError: None was passed in and docker-py is not installed.
+        """
+        if self._client is not None:
+            return self._client
+        if self._docker_py is None:
+            try:
+                import docker  # noqa: PLC0415 - docker-py is optional
+            except ImportError as error:
+                raise ImportError("DockerService.client needs docker-py: pip install docker") from error
+            self._docker_py = docker.from_env()
+        return self._docker_py
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._client = client
+        self._attachment = None
+
+    @property
+    def containers(self) -> Containers:
+        """The cache, as a mapping of project id to ``ContainerInfo``. Writing changes the cache only."""
+        return self._attach().containers
+
+    async def is_docker_available(self) -> bool:
+        """Whether the engine answers. Why not is logged."""
+        try:
+            await self._attach().core.ping()
+        except KosukeDockerError as error:
+            logger.error("Docker not available: %s", error)
+            return False
+        return True
+
+    async def start_preview(
+        self,
+        project_id: int,
+        env_vars: Mapping[str, str | None] | None = None,
+        *,
+        wait: Literal["running", "ready"] = "running",
+    ) -> str:
+        """Starts a project's preview, or finds it running.
+
+        Callers that start one preview at once share one start. Cancelling the last of them undoes a start whose
+        container does not run yet.
+
+        Args:
+            project_id: The project, from 0.
+            env_vars: Variables for the container; they win over all others. None values are left out.
+            wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered.
+
+        Returns:
+            The preview's URL.
+
+        Raises:
+            InvalidInputError: An argument cannot be used. Nothing was made.
+            ProjectFolderError: The project's folder is missing or leads out of ``PROJECTS_DIR``. Nothing was made.
+            DockerUnavailableError: The engine does not answer.
+            ImageNotFoundError: The image is neither here nor to be had.
+            PortRangeExhaustedError: No port of the range is free.
+            ContainerStartError: The engine refused. Nothing of the attempt is left.
+            ContainerConflictError: A container of that name is not ours to remove.
+            DatabaseError: No database, and ``POSTGRES_REQUIRED`` is set.
+            PreviewFailedError: The container ended at once, or before it was ready.
+            OperationTimeoutError: An engine call took longer than ``ENGINE_TIMEOUT``.
+        """
+        core = self._attach().core
+        name = self._get_container_name(project_id)
+        return await self._run(project_id, lambda call: core.start(project_id, name, env_vars, wait == "ready", call))
+
+    async def stop_preview(self, project_id: int) -> None:
+        """Stops and removes a project's preview. No preview is no error.
+
+        Raises:
+            ContainerConflictError: The container is not ours to remove.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine did not do it.
+        """
+        await self._attach().core.stop(project_id, self._get_container_name(project_id))
+
+    async def stop_all_previews(self) -> None:
+        """Stops and removes every preview of this owner. All are tried; then the first failure is raised."""
+        await self._attach().core.stop_all()
+
+    async def get_preview_status(self, project_id: int) -> PreviewStatus:
+        """The short answer about a project's preview.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+        """
+        preview = await self.get_preview(project_id)
+        if preview is None or not preview.running:
+            return PreviewStatus(running=False, url=None, compilation_complete=False, is_responding=False)
+        return PreviewStatus(
+            running=True,
+            url=preview.url,
+            compilation_complete=preview.compilation_complete,
+            is_responding=preview.is_responding,
+        )
+
+    async def get_preview(self, project_id: int) -> Preview | None:
+        """All that is known about a project's preview, None when it has no container and none is being made.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+        """
+        core = self._attach().core
+        name = self._get_container_name(project_id)
+        values = await self._run(project_id, lambda call: core.get(project_id, name, call))
+        return None if values is None else Preview.model_validate(values)
+
+    async def list_previews(self) -> list[Preview]:
+        """Every preview of this owner, in the order of the project ids."""
+        return [Preview.model_validate(values) for values in await self._attach().core.list()]
+
+    async def aclose(self) -> None:
+        """Ends the background tasks of this service's core. Containers stay; the next call begins anew."""
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None and attachment.usable():
+            await _cores.close(attachment, _CLOSE_PATIENCE)
+
+    # The hooks: public seams, replaceable by a subclass or on the instance.
+
+    def _get_random_port(self, min_port: int = 3000, max_port: int = 4000) -> int:
+        """A random port, both ends included. A native start does not call it: the engine picks."""
+        return _core.random_port(min_port, max_port)
+
+    def _get_container_name(self, project_id: int) -> str:
+        """The name of a project's container."""
+        return _core.container_name(self.CONTAINER_NAME_PREFIX, project_id)
+
+    async def _get_project_environment(self, project_id: int) -> dict[str, str]:
+        """The project's own variables: over the base environment, under the caller's."""
+        return {}
+
+    def _prepare_container_environment(self, project_id: int, env_vars: Mapping[str, str | None]) -> dict[str, str]:
+        """The whole environment of a container."""
+        environment: dict[str, str] = self.environment_service.prepare_container_environment(project_id, env_vars)
+        return environment
+
+    async def _ensure_project_database(self, project_id: int) -> None:
+        """Makes the project's database and role. A failure is logged, not raised."""
+        patched = _seams.database()
+        if patched is not None:
+            await patched(self._settings, project_id)
+        else:
+            await self._attach().core.ensure_database(project_id)
+
+    async def _check_container_health(self, url: str) -> bool:
+        """Whether the preview at this URL answers with 2xx."""
+        return await self._attach().core.check_health(url)
+
+    async def _monitor_compilation(self, project_id: int, container: Any) -> None:
+        """Follows one container until it compiled or ended.
+
+        Args:
+            project_id: The project.
+            container: The container's id or name, or a docker-py container.
+        """
+        core = self._attach().core
+        name = container if isinstance(container, str) else getattr(container, "id", None)
+        if self._client is None and isinstance(name, str):
+            await core.monitor(project_id, name)
+        else:
+            await core.monitor_chunks(project_id, functools.partial(open_logs, container))
+
+    # What ties the hooks and the core together.
+
+    def _native_environment(self, project_id: int, env_vars: Mapping[str, str | None] | None) -> dict[str, str]:
+        admin = "_ensure_project_database" in self._replaced()
+        return self._attach().core.prepare_environment(project_id, env_vars, admin)
+
+    def _replaced(self) -> list[str]:
+        """The hooks that do not answer natively."""
+        names = [name for name in _NATIVE if name in self.__dict__ or getattr(type(self), name) is not _NATIVE[name]]
+        if type(self.environment_service) is not EnvironmentService:
+            names.append("_prepare_container_environment")
+        if _seams.database() is not None:
+            names.append("_ensure_project_database")
+        return names
+
+    def _attach(self) -> _cores.Attachment:
+        private = self._client is not None or bool(self._replaced())
+        attachment = self._attachment
+        if attachment is None or not attachment.usable() or (private and not self._own):
+            self._own = private
+            adapter = None if self._client is None else ClientEngine(self._client)
+            attachment = _cores.Attachment(self._settings, adapter) if private else _cores.shared(self._settings)
+            self._attachment = attachment
+        attachment.containers.flush()
+        return attachment
+
+    async def _run(self, project_id: int, begin: Callable[[HookCall | None], Awaitable[T]]) -> T:
+        """Runs a call of the core, answering on this loop for the hooks that are replaced."""
+        replaced = self._replaced()
+        if self._client is not None:
+            replaced.append("_get_random_port")
+        if not replaced:
+            return await begin(None)
+        call = HookCall(replaced)
+        result = begin(call)
+        raised: Exception | None = None
+        try:
+            while (question := await call.next()) is not None:
+                try:
+                    question.done(await self._answer(project_id, question))
+                except Exception as error:
+                    raised = error
+                    question.failed(f"{type(error).__name__}: {error}")
+            try:
+                return await result
+            except KosukeDockerError:
+                if raised is not None:
+                    raise raised from None
+                raise
+        finally:
+            call.close()
+
+    async def _answer(self, project_id: int, question: HookReply) -> Any:
+        arguments: tuple[Any, ...] = question.arguments
+        if question.name == "_monitor_compilation":
+            arguments = (project_id, self._container(arguments[0]))
+        elif question.name not in ("_get_random_port", "_check_container_health"):
+            arguments = (project_id, *arguments)
+        answer = getattr(self, question.name)(*arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _container(self, container_id: str) -> Any:
+        """What a replaced monitor gets: the client's own object where there is one."""
+        adapter = self._attach().adapter
+        return container_id if adapter is None else adapter.known(container_id)
+
+
+_NATIVE = {name: getattr(DockerService, name) for name in _core.hook_names()}

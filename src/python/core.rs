@@ -1,0 +1,231 @@
+//! The class behind the facade's `DockerService`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::engine::{self, PythonEngine};
+use super::errors::raise;
+use super::hooks::HookCall;
+use super::runtime::{Nothing, awaitable, handle};
+use super::{convert, errors};
+use crate::database::{Databases, PostgresServer};
+use crate::engine::{DockerEngine, Engine, EngineAddress};
+use crate::preview::Preview;
+use crate::probe::Probe;
+use crate::service::{PreviewService, StartRequest};
+
+/// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
+#[pyclass(frozen, module = "kosuke_docker._core")]
+pub(super) struct Core {
+    service: PreviewService,
+}
+
+struct Dict(Option<Preview>);
+
+impl<'py> IntoPyObject<'py> for Dict {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        match &self.0 {
+            Some(preview) => Ok(convert::preview_dict(py, preview)?.into_any()),
+            None => Ok(py.None().into_bound(py)),
+        }
+    }
+}
+
+#[pymethods]
+impl Core {
+    /// `settings`: every field, secrets plain. `adapter`: an engine that Python supplies, None for Docker's own.
+    #[new]
+    #[pyo3(signature = (settings, adapter=None))]
+    fn new(py: Python<'_>, settings: &Bound<'_, PyDict>, adapter: Option<Py<PyAny>>) -> PyResult<Self> {
+        let settings = convert::settings(settings)?;
+        settings.validate().map_err(|error| raise(&error))?;
+        let databases: Option<Arc<dyn Databases>> = match &settings.postgres {
+            Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
+            None => None,
+        };
+        let engine: Arc<dyn Engine> = match adapter {
+            Some(adapter) => Arc::new(PythonEngine::new(adapter, handle()?)),
+            None => Arc::new(DockerEngine::new(EngineAddress::from_env(), settings.engine_timeout)),
+        };
+        let probe = py.detach(Probe::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
+        Ok(Self { service: PreviewService::new(settings, engine, databases, probe) })
+    }
+
+    /// Raises unless the engine answers.
+    fn ping<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { service.ping().await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// The URL of the preview, started or found running.
+    #[pyo3(signature = (project_id, name, variables, until_ready, call=None))]
+    fn start<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+        variables: Option<&Bound<'py, PyAny>>,
+        until_ready: bool,
+        call: Option<&HookCall>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, variables) = (convert::key(project_id)?, convert::variables(variables)?);
+        let request = StartRequest { key, name, variables, hooks: call.and_then(HookCall::hooks), until_ready };
+        let service = self.service.clone();
+        awaitable(
+            py,
+            async move { service.start(request).await.map(|started| started.url).map_err(|error| raise(&error)) },
+        )
+    }
+
+    /// Stops and removes the preview.
+    fn stop<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>, name: String) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        awaitable(py, async move { service.stop(&key, &name).await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// Stops every preview of the owner.
+    fn stop_all<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { service.stop_all().await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// The preview as a dict, None when there is none.
+    #[pyo3(signature = (project_id, name, call=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+        call: Option<&HookCall>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        let hooks = call.and_then(HookCall::hooks);
+        awaitable(py, async move { service.get(&key, &name, hooks).await.map(Dict).map_err(|error| raise(&error)) })
+    }
+
+    /// The owner's previews as dicts.
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move {
+            let previews = service.list().await.map_err(|error| raise(&error))?;
+            Ok(previews.into_iter().map(|preview| Dict(Some(preview))).collect::<Vec<_>>())
+        })
+    }
+
+    /// Makes the preview's database. A failure is logged, not raised.
+    fn ensure_database<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        awaitable(py, async move {
+            drop(service.ensure_database(&key).await);
+            Ok(Nothing)
+        })
+    }
+
+    /// Whether this URL answers with 2xx.
+    fn check_health<'py>(&self, py: Python<'py>, url: String) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { Ok(service.check_health(&url).await) })
+    }
+
+    /// Follows the container of this name or id until it compiled or ended.
+    fn monitor<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        container: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        awaitable(py, async move {
+            service.monitor(&key, &container).await.map(|()| Nothing).map_err(|error| raise(&error))
+        })
+    }
+
+    /// Reads what `open()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one.
+    fn monitor_chunks<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        open: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        let chunks = engine::chunks(&handle()?, open);
+        awaitable(py, async move {
+            service.monitor_chunks(&key, chunks).await;
+            Ok(Nothing)
+        })
+    }
+
+    /// The variables for a container.
+    fn prepare_environment<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        variables: Option<&Bound<'py, PyAny>>,
+        admin: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (key, overlay) = (convert::key(project_id)?, convert::variables(variables)?);
+        crate::environment::validate(&overlay).map_err(|error| raise(&error))?;
+        convert::variables_dict(py, &self.service.prepare_environment(&key, &overlay, admin))
+    }
+
+    /// The cache's entries as dicts.
+    fn containers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for info in self.service.containers() {
+            list.append(convert::info_dict(py, &info)?)?;
+        }
+        Ok(list)
+    }
+
+    /// Puts an entry into the cache.
+    fn put(&self, info: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.service.put(convert::info(info)?);
+        Ok(())
+    }
+
+    /// Takes an entry out of the cache.
+    fn forget(&self, project_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.service.forget(&convert::key(project_id)?);
+        Ok(())
+    }
+
+    /// Whether it was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.service.is_closed()
+    }
+
+    /// Ends the service's tasks.
+    fn close<'py>(&self, py: Python<'py>, patience: f64) -> PyResult<Bound<'py, PyAny>> {
+        let (service, patience) = (self.service.clone(), seconds(patience)?);
+        awaitable(py, async move {
+            service.close(patience).await;
+            Ok(Nothing)
+        })
+    }
+
+    /// The same at exit, where no loop runs.
+    fn close_now(&self, py: Python<'_>, patience: f64) -> PyResult<()> {
+        let (handle, patience) = (handle()?, seconds(patience)?);
+        py.detach(|| handle.block_on(self.service.close(patience)));
+        Ok(())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Nobody can call it any more: what it follows in the background has no owner left.
+        self.service.abandon();
+    }
+}
+
+fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|_| errors::invalid("patience", "must be a number of seconds from 0"))
+}

@@ -1,0 +1,221 @@
+//! [`Engine`] on an object that Python supplies: `kosuke_docker.engine.ClientEngine` around a docker-py-compatible
+//! client. Every call of it blocks, so each runs on a blocking thread of the runtime, never on the event loop.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::engine::{Container, ContainerSpec, Created, Engine, EngineTraits, LogChunk, LogStart, State};
+use crate::error::EngineError;
+use crate::service::Chunks;
+use crate::settings::PullPolicy;
+
+/// Chunks that may wait to be read.
+const CHUNKS: usize = 16;
+
+pub(super) struct PythonEngine {
+    adapter: Arc<Py<PyAny>>,
+    runtime: Handle,
+}
+
+impl PythonEngine {
+    pub(super) fn new(adapter: Py<PyAny>, runtime: Handle) -> Self {
+        Self { adapter: Arc::new(adapter), runtime }
+    }
+
+    async fn call<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T> + Send + 'static,
+    {
+        let adapter = Arc::clone(&self.adapter);
+        let done = self
+            .runtime
+            .spawn_blocking(move || Python::attach(|py| work(adapter.bind(py)).map_err(|error| failure(py, &error))));
+        done.await.unwrap_or_else(|_| Err(EngineError::Refused("the call was ended".into())))
+    }
+}
+
+/// The adapter's `CallFailedError` names a kind; anything else is shown as it is.
+fn failure(py: Python<'_>, error: &PyErr) -> EngineError {
+    let value = error.value(py);
+    let text = value.to_string();
+    let kind: Option<String> = value.getattr(intern!(py, "kind")).ok().and_then(|kind| kind.extract().ok());
+    match kind.as_deref() {
+        Some("unreachable") => EngineError::Unreachable(text),
+        Some("not_found") => EngineError::NotFound(text),
+        Some("image") => EngineError::ImageNotFound(text),
+        Some("conflict") => EngineError::Conflict(text),
+        Some("port") => EngineError::PortHeld(text),
+        Some(_) => EngineError::Refused(text),
+        None => EngineError::Refused(format!(
+            "{}: {text}",
+            error.get_type(py).name().map_or_else(|_| "error".to_owned(), |name| name.to_string())
+        )),
+    }
+}
+
+fn container(found: &Bound<'_, PyAny>) -> PyResult<Container> {
+    let status: Option<String> = found.get_item("status")?.extract()?;
+    Ok(Container {
+        id: found.get_item("id")?.extract()?,
+        name: found.get_item("name")?.extract()?,
+        state: match status.as_deref() {
+            Some("running") => State::Running,
+            Some("paused") => State::Paused,
+            Some("created") => State::Created,
+            Some("removing") => State::Removing,
+            Some("exited" | "dead") => State::Exited,
+            _ => State::Unknown,
+        },
+        labels: found.get_item("labels")?.extract()?,
+        ports: found.get_item("ports")?.extract()?,
+        started_at: None,
+        exit_code: None,
+        oom_killed: false,
+    })
+}
+
+#[async_trait]
+impl Engine for PythonEngine {
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.call(|adapter| adapter.call_method0("ping").map(drop)).await
+    }
+
+    async fn ensure_image(&self, _image: &str, _policy: PullPolicy) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn has_image(&self, _image: &str) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
+    async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
+        Ok(name.to_owned())
+    }
+
+    async fn inspect(&self, name_or_id: &str) -> Result<Option<Container>, EngineError> {
+        let name = name_or_id.to_owned();
+        let inspected = self.call(move |adapter| container(&adapter.call_method1("get", (name,))?)).await;
+        match inspected {
+            Ok(found) => Ok(Some(found)),
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self, owner: &str) -> Result<Vec<Container>, EngineError> {
+        let owner = owner.to_owned();
+        self.call(move |adapter| {
+            adapter.call_method1("list", (owner,))?.try_iter()?.map(|found| container(&found?)).collect()
+        })
+        .await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError> {
+        let spec = spec.clone();
+        let port = spec.host_ports.0;
+        let id = self
+            .call(move |adapter| {
+                let py = adapter.py();
+                let arguments = PyDict::new(py);
+                arguments.set_item("image", spec.image)?;
+                arguments.set_item("name", spec.name)?;
+                arguments.set_item("command", spec.command)?;
+                arguments.set_item("inside", spec.port)?;
+                arguments.set_item("port", port)?;
+                arguments.set_item("folder", spec.folder.display().to_string())?;
+                arguments.set_item("environment", super::convert::variables_dict(py, &spec.environment)?)?;
+                arguments.set_item("network", spec.network)?;
+                adapter.call_method("run", (), Some(&arguments))?.extract::<String>()
+            })
+            .await?;
+        Ok(Created { id, started_on: Some(port) })
+    }
+
+    async fn start(&self, _id: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
+        let (id, seconds) = (id.to_owned(), grace.as_secs());
+        done_or_gone(self.call(move |adapter| adapter.call_method1("stop", (id, seconds)).map(drop)).await)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let id = id.to_owned();
+        done_or_gone(self.call(move |adapter| adapter.call_method1("remove", (id,)).map(drop)).await)
+    }
+
+    fn logs(&self, id: &str, _since: LogStart, _follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>> {
+        let opened = Python::attach(|py| {
+            let open = self.adapter.bind(py).getattr(intern!(py, "open_logs"))?;
+            let partial = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?;
+            Ok(partial.call1((open, id))?.unbind())
+        });
+        match opened {
+            Ok(open) => chunks(&self.runtime, open),
+            Err(error) => {
+                let failed = Python::attach(|py| failure(py, &error));
+                stream::once(async { Err(failed) }).boxed()
+            }
+        }
+    }
+
+    fn published_host(&self, _bound: IpAddr) -> String {
+        "localhost".to_owned()
+    }
+
+    fn traits(&self) -> EngineTraits {
+        EngineTraits { supplied: true }
+    }
+}
+
+fn done_or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
+    match result {
+        Err(EngineError::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+/// What iterating over `open()` gives, read on a blocking thread that ends with the iterator or with its reader.
+pub(super) fn chunks(runtime: &Handle, open: Py<PyAny>) -> Chunks {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    runtime.spawn_blocking(move || {
+        let read = Python::attach(|py| -> PyResult<()> {
+            let opened = open.bind(py).call0()?;
+            for chunk in opened.try_iter()? {
+                let chunk = chunk?;
+                let bytes = match chunk.cast::<PyBytes>() {
+                    Ok(bytes) => bytes.as_bytes().to_vec(),
+                    Err(_) => match chunk.cast::<PyString>() {
+                        Ok(text) => text.to_string().into_bytes(),
+                        Err(_) => continue,
+                    },
+                };
+                let sent = py.detach(|| sender.blocking_send(Ok(LogChunk { stderr: false, at: None, bytes })));
+                if sent.is_err() {
+                    if let Ok(close) = opened.getattr(intern!(py, "close")) {
+                        close.call0()?;
+                    }
+                    break;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            let failed = Python::attach(|py| failure(py, &error));
+            drop(sender.blocking_send(Err(failed)));
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
+}

@@ -1,0 +1,90 @@
+//! The only place that knows Python: arguments in, one await, results out. The Python facade is the public interface.
+
+mod convert;
+mod core;
+mod engine;
+mod errors;
+mod hooks;
+mod runtime;
+
+use pyo3::prelude::*;
+
+/// The native half of `kosuke_docker`.
+#[pymodule(gil_used = false)]
+mod _core {
+    use std::time::Duration;
+
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    #[pymodule_export]
+    use super::core::Core;
+    #[pymodule_export]
+    use super::hooks::{HookCall, HookReply};
+    use super::{convert, errors, runtime};
+    use crate::engine::EngineAddress;
+
+    #[pymodule_export]
+    const __VERSION__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // Only our own records reach Python: bollard's hold request bodies, with every secret in them.
+        let filter = log::LevelFilter::Debug;
+        let logger = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Nothing)?
+            .filter(log::LevelFilter::Off)
+            .filter_target("kosuke_docker".to_owned(), filter);
+        drop(logger.install());
+        // Err: somebody else in this library's copy of rustls was first, with the same provider.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Ok(())
+    }
+
+    /// Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used.
+    #[pyfunction]
+    fn check_settings(settings: &Bound<'_, PyDict>) -> PyResult<()> {
+        convert::settings(settings)?.validate().map_err(|error| errors::raise(&error))
+    }
+
+    /// The engine that the environment names now, as one string for comparison.
+    #[pyfunction]
+    fn engine_address() -> String {
+        match EngineAddress::from_env() {
+            EngineAddress::Tls(authority, folder) => format!("https://{authority} {}", folder.display()),
+            other => other.to_string(),
+        }
+    }
+
+    /// A random port, both ends included.
+    #[pyfunction]
+    fn random_port(first: u16, last: u16) -> PyResult<u16> {
+        if first > last {
+            return Err(errors::invalid("max_port", "is below min_port"));
+        }
+        Ok(fastrand::u16(first..=last))
+    }
+
+    /// Checks an id and gives the container's name for it.
+    #[pyfunction]
+    fn container_name(prefix: &str, project_id: &Bound<'_, PyAny>) -> PyResult<String> {
+        Ok(convert::key(project_id)?.container_name(prefix))
+    }
+
+    /// The names of the hooks that Python may replace.
+    #[pyfunction]
+    fn hook_names() -> Vec<&'static str> {
+        crate::service::Hook::ALL.iter().map(|hook| hook.name()).collect()
+    }
+
+    /// The names of the phases.
+    #[pyfunction]
+    fn phase_names() -> Vec<&'static str> {
+        crate::preview::Phase::ALL.iter().map(|phase| phase.as_str()).collect()
+    }
+
+    /// Ends the runtime of this process, waiting at most `patience` seconds for what runs in it.
+    #[pyfunction]
+    fn shutdown(py: Python<'_>, patience: f64) {
+        runtime::shutdown(py, Duration::try_from_secs_f64(patience).unwrap_or_default());
+    }
+}

@@ -1,0 +1,129 @@
+//! Our own tokio runtime: made at the first call, one per process id, ended at exit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyNone;
+use pyo3_async_runtimes::TaskLocals;
+use pyo3_async_runtimes::generic::{self, ContextExt, JoinError};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Held for moments only, and only by threads that hold the GIL: so nobody holds it while Python forks.
+static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
+
+const WORKERS: usize = 2;
+
+/// The runtime of this process.
+pub(super) fn handle() -> PyResult<Handle> {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let pid = std::process::id();
+    if let Some((owner, runtime)) = &*slot
+        && *owner == pid
+    {
+        return Ok(runtime.handle().clone());
+    }
+    let built = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("kosuke-docker").enable_all().build();
+    let runtime = built.map_err(|error| PyRuntimeError::new_err(format!("cannot start the runtime: {error}")))?;
+    let handle = runtime.handle().clone();
+    if let Some(parents) = slot.replace((pid, runtime)) {
+        // Its threads stayed in the parent process: ending it here would wait for them for ever.
+        std::mem::forget(parents);
+    }
+    Ok(handle)
+}
+
+/// Ends the runtime, if this process has one.
+pub(super) fn shutdown(py: Python<'_>, patience: Duration) {
+    let runtime = {
+        let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.take() {
+            Some((owner, runtime)) if owner == std::process::id() => runtime,
+            other => {
+                *slot = other;
+                return;
+            }
+        }
+    };
+    py.detach(|| runtime.shutdown_timeout(patience));
+}
+
+/// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
+pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'a> IntoPyObject<'a> + Send + 'static,
+{
+    let handle = handle()?;
+    let _entered = handle.enter();
+    generic::future_into_py::<Own, F, T>(py, future)
+}
+
+/// `None`: a Rust `()` would arrive as an empty tuple.
+pub(super) struct Nothing;
+
+impl<'py> IntoPyObject<'py> for Nothing {
+    type Target = PyNone;
+    type Output = Borrowed<'py, 'py, PyNone>;
+    type Error = std::convert::Infallible;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        Ok(PyNone::get(py))
+    }
+}
+
+/// The entered runtime, in the words of `pyo3-async-runtimes`.
+struct Own;
+
+struct Panicked(tokio::task::JoinError);
+
+impl JoinError for Panicked {
+    fn is_panic(&self) -> bool {
+        self.0.is_panic()
+    }
+
+    fn into_panic(self) -> Box<dyn std::any::Any + Send + 'static> {
+        self.0.into_panic()
+    }
+}
+
+tokio::task_local! {
+    static LOCALS: TaskLocals;
+}
+
+impl generic::Runtime for Own {
+    type JoinError = Panicked;
+    type JoinHandle = Pin<Box<dyn Future<Output = Result<(), Panicked>> + Send>>;
+
+    fn spawn<F>(future: F) -> Self::JoinHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = tokio::spawn(future);
+        Box::pin(async move { task.await.map_err(Panicked) })
+    }
+
+    fn spawn_blocking<F>(work: F) -> Self::JoinHandle
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let task = tokio::task::spawn_blocking(work);
+        Box::pin(async move { task.await.map_err(Panicked) })
+    }
+}
+
+impl ContextExt for Own {
+    fn scope<F, R>(locals: TaskLocals, future: F) -> Pin<Box<dyn Future<Output = R> + Send>>
+    where
+        F: Future<Output = R> + Send + 'static,
+    {
+        Box::pin(LOCALS.scope(locals, future))
+    }
+
+    fn get_task_locals() -> Option<TaskLocals> {
+        LOCALS.try_with(Clone::clone).ok()
+    }
+}
