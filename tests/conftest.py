@@ -1,0 +1,179 @@
+"""What tests need: a real engine, a real Postgres, an image with Node, and settings of their own.
+
+`make test` provides the servers (tools/services.py). Without them the tests fail: they are never skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker import DockerClient
+from docker.errors import APIError, DockerException, NotFound
+
+from kosuke_docker import DockerService, Preview, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import nextjs  # noqa: E402 - stands in tools
+import node_image  # noqa: E402
+
+APPS = ROOT / "tests" / "apps"
+SETTLE_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerClient]:
+    """docker-py, as a second opinion about what the engine holds."""
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except DockerException as error:
+        pytest.fail(f"no Docker Engine answers, run `make test`: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: DockerClient) -> str:
+    return node_image.image(engine)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> dict[str, Any]:
+    """The server that tools/services.py started, as settings."""
+    if "POSTGRES_PORT" not in os.environ:
+        pytest.fail("POSTGRES_PORT is not set: run `make test`, which starts a Postgres server")
+    return {
+        "postgres_host": os.environ["POSTGRES_HOST"],
+        "postgres_port": int(os.environ["POSTGRES_PORT"]),
+        "postgres_password": os.environ["POSTGRES_PASSWORD"],
+        "postgres_container_host": os.environ["POSTGRES_CONTAINER_HOST"],
+    }
+
+
+@pytest.fixture(scope="session")
+def network(engine: DockerClient) -> Iterator[str]:
+    name = f"kosuke-test-{secrets.token_hex(3)}"
+    yield name
+    for found in engine.networks.list(names=[name]):
+        found.remove()
+
+
+class World:
+    """A deployment of its own: prefix, owner, projects folder. Takes away what it made."""
+
+    def __init__(self, engine: DockerClient, image: str, network: str, folder: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+        self.prefix = f"kt-{secrets.token_hex(3)}-"
+        self._values: dict[str, Any] = {
+            "preview_default_image": image,
+            "projects_dir": str(folder),
+            "preview_network": network,
+            "preview_container_name_prefix": self.prefix,
+            "preview_command": ["node", "dev.js"],
+            "preview_pull_policy": "never",
+            "postgres_host": None,
+        }
+        self._services: list[DockerService] = []
+
+    def settings(self, **changes: Any) -> Settings:
+        return Settings(**{**self._values, **changes})
+
+    def service(self, **changes: Any) -> DockerService:
+        service = DockerService(self.settings(**changes))
+        self._services.append(service)
+        return service
+
+    def project(self, project_id: int, app: str = "dev.js") -> Path:
+        """A project folder with the app of tests/apps."""
+        folder = self.folder / str(project_id)
+        folder.mkdir(parents=True)
+        shutil.copy(APPS / app, folder)
+        return folder
+
+    def next_project(self, project_id: int) -> Path:
+        """A project folder with the real Next.js example."""
+        return nextjs.copy(self.folder / str(project_id))
+
+    def containers(self) -> list[Any]:
+        """Every container of this world, running or not."""
+        return [c for c in self.engine.containers.list(all=True) if str(c.name).startswith(self.prefix)]
+
+    def container(self, project_id: int) -> Any:
+        return self.engine.containers.get(f"{self.prefix}{project_id}")
+
+    async def close(self) -> None:
+        for service in self._services:
+            await service.aclose()
+        for container in self.containers():
+            try:
+                container.remove(force=True)
+            except (NotFound, APIError):
+                pass  # Being removed already.
+
+
+@pytest.fixture
+async def world(engine: DockerClient, image: str, network: str, tmp_path: Path) -> AsyncIterator[World]:
+    made = World(engine, image, network, tmp_path)
+    yield made
+    await made.close()
+
+
+Until = Callable[..., Awaitable[Preview]]
+
+
+@pytest.fixture
+def until() -> Until:
+    """Polls a preview until it is in the phase, and gives it."""
+
+    async def poll(service: DockerService, project_id: int, phase: str) -> Preview:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        preview = None
+        while time.monotonic() < deadline:
+            preview = await service.get_preview(project_id)
+            if preview is not None and preview.phase == phase:
+                return preview
+            await asyncio.sleep(0.05)
+        pytest.fail(f"not {phase} within {SETTLE_SECONDS} s: {preview}")
+
+    return poll
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a script in a process of its own, with the settings in the environment."""
+
+    def run(script: str, settings: Settings) -> subprocess.Popen[str]:
+        plain = {name.upper(): value for name, value in settings.plain().items() if value is not None}
+        texts = {name: value if isinstance(value, str) else _text(value) for name, value in plain.items()}
+        if settings.postgres_host is None:
+            texts["POSTGRES_HOST"] = ""
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**os.environ, **texts},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def _text(value: object) -> str:
+    import json
+
+    return json.dumps(value)
