@@ -1,0 +1,93 @@
+"""Cancelling at any moment leaves a whole preview or none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+
+async def settled(world: Any) -> list[Any]:
+    """The containers, once none is between made and started."""
+    async with asyncio.timeout(30):
+        while True:
+            containers = await asyncio.to_thread(world.containers)
+            if all(container.status == "running" for container in containers):
+                return list(containers)
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 2, 5, 10, 20, 40, 60, 80, 120, 160, 240, 320])
+async def test_a_cancelled_start_is_undone_or_whole(world: Any, postgres: dict[str, Any], delay_ms: int) -> None:
+    world.project(7)
+    service = world.service(**postgres)
+    start = asyncio.create_task(service.start_preview(7))
+    await asyncio.sleep(delay_ms / 1000)
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    # Behind it in the queue: whatever the cancelled start made, the next one joins or follows, and nothing is in its way.
+    url = await service.start_preview(7)
+    [container] = await settled(world)
+    [binding] = container.attrs["NetworkSettings"]["Ports"]["3000/tcp"]
+    assert url == f"http://localhost:{binding['HostPort']}"
+
+
+@pytest.mark.parametrize("delay_ms", [0, 5, 20, 60, 120])
+async def test_a_start_that_nobody_waits_for_ends(world: Any, delay_ms: int) -> None:
+    world.project(7)
+    service = world.service()
+    start = asyncio.create_task(service.start_preview(7))
+    await asyncio.sleep(delay_ms / 1000)
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    await service.stop_preview(7)
+    assert await settled(world) == []
+
+
+async def test_one_callers_cancel_is_not_the_others(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    starts = [asyncio.create_task(service.start_preview(7)) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    for start in starts[:4]:
+        start.cancel()
+    results = await asyncio.gather(*starts, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[:4])
+    assert results[4] == (await service.get_preview(7)).url
+
+
+async def test_joined_callers_go_on_when_the_one_with_the_hooks_leaves(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    asked = asyncio.Event()
+    calls = 0
+
+    async def environment(project_id: int) -> dict[str, str]:
+        nonlocal calls
+        calls += 1
+        asked.set()
+        if calls == 1:
+            await asyncio.Event().wait()
+        return {"CALL": str(calls)}
+
+    service._get_project_environment = environment
+    first = asyncio.create_task(service.start_preview(7))
+    await asked.wait()
+    second = asyncio.create_task(service.start_preview(7))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait_for(second, 30)
+    assert "CALL=2" in world.container(7).attrs["Config"]["Env"]
+
+
+async def test_a_cancelled_stop_is_done_all_the_same(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    await service.start_preview(7)
+    stop = asyncio.create_task(service.stop_preview(7))
+    await asyncio.sleep(0.01)
+    stop.cancel()
+    await asyncio.gather(stop, return_exceptions=True)
+    await service.stop_preview(7)
+    assert await settled(world) == []
