@@ -15,7 +15,6 @@ import docker
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import nextjs
 import node_image
-
 from kosuke_docker import DockerService, Settings
 
 PROJECT = 1
@@ -23,11 +22,13 @@ PATIENCE = 120
 
 
 def fetch(url: str) -> str:
+    """The status and the body."""
     with urllib.request.urlopen(url, timeout=30) as response:
         return f"{response.status} {response.read().decode()}"
 
 
 async def main() -> None:
+    """Starts, shows, stops."""
     began = time.monotonic()
 
     def say(text: str) -> None:

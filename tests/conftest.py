@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -20,7 +22,6 @@ import docker
 import pytest
 from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
-
 from kosuke_docker import DockerService, Preview, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,10 +120,8 @@ class World:
         for service in self._services:
             await service.aclose()
         for container in self.containers():
-            try:
+            with contextlib.suppress(NotFound, APIError):  # Being removed already.
                 container.remove(force=True)
-            except (NotFound, APIError):
-                pass  # Being removed already.
 
 
 @pytest.fixture
@@ -174,6 +173,4 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
 
 
 def _text(value: object) -> str:
-    import json
-
     return json.dumps(value)

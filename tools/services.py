@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 BUILD = Path(__file__).resolve().parent.parent / ".build"
 SOCKET = "/var/run/docker.sock"
@@ -69,7 +69,7 @@ def answers() -> bool:
     return True
 
 
-def stop(message: str) -> Any:
+def stop(message: str) -> NoReturn:
     """Ends the program with one clear message."""
     sys.exit(f"error: {message}")
 
@@ -164,7 +164,6 @@ def postgres(*options: str) -> Iterator[dict[str, str]]:
         programs = _programs()
     if programs is None:
         stop("postgresql was installed, but its initdb was not found")
-        raise AssertionError
     user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     password, port = secrets.token_urlsafe(12), free_port()
     home = Path(tempfile.mkdtemp(prefix="kosuke-postgres-"))

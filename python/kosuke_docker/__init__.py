@@ -1,6 +1,6 @@
 """Live previews of web apps in containers, for asyncio. See ``DockerService``."""
 
-from kosuke_docker._core import __VERSION__ as __version__
+from kosuke_docker._core import __version__
 from kosuke_docker.errors import (
     ContainerConflictError,
     ContainerStartError,

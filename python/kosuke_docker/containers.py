@@ -35,7 +35,7 @@ class Containers(MutableMapping[int, ContainerInfo]):
             if info is None:
                 self._infos[project_id] = ContainerInfo.model_construct(**values)
             else:
-                info.__dict__.update(values)
+                vars(info).update(values)
             self._synced[project_id] = values
         return self._infos
 

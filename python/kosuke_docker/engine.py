@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 
@@ -24,7 +25,7 @@ def _translate(error: Exception) -> CallFailedError:
         return CallFailedError("not_found", text)
     if "port is already allocated" in text or "address already in use" in text:
         return CallFailedError("port", text)
-    if getattr(error, "status_code", None) == 409:
+    if getattr(error, "status_code", None) == HTTPStatus.CONFLICT:
         return CallFailedError("conflict", text)
     if isinstance(error, OSError):
         return CallFailedError("unreachable", text)
@@ -60,7 +61,7 @@ class ClientEngine:
         except Exception as error:
             raise _translate(error) from error
 
-    def list(self, owner: str) -> list[dict[str, Any]]:
+    def owned(self, owner: str) -> list[dict[str, Any]]:
         """The containers with our labels of this owner."""
         filters = {"label": ["kosuke.preview", f"kosuke.owner={owner}"]}
         try:

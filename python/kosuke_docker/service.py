@@ -218,7 +218,7 @@ class DockerService:
 
     async def list_previews(self) -> list[Preview]:
         """Every preview of this owner, in the order of the project ids."""
-        return [Preview.model_validate(values) for values in await self._attach().core.list()]
+        return [Preview.model_validate(values) for values in await self._attach().core.previews()]
 
     async def aclose(self) -> None:
         """Ends the background tasks of this service's core. Containers stay; the next call begins anew."""
@@ -236,7 +236,7 @@ class DockerService:
         """The name of a project's container."""
         return _core.container_name(self.CONTAINER_NAME_PREFIX, project_id)
 
-    async def _get_project_environment(self, project_id: int) -> dict[str, str]:
+    async def _get_project_environment(self, project_id: int) -> dict[str, str]:  # noqa: ARG002 - for the overrides
         """The project's own variables: over the base environment, under the caller's."""
         return {}
 

@@ -111,7 +111,7 @@ impl Core {
     }
 
     /// The owner's previews as dicts.
-    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn previews<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let service = self.service.clone();
         awaitable(py, async move {
             let previews = service.list().await.map_err(|error| raise(&error))?;
@@ -147,15 +147,15 @@ impl Core {
         })
     }
 
-    /// Reads what `open()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one.
+    /// Reads what `opener()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one.
     fn monitor_chunks<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        open: Py<PyAny>,
+        opener: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, service) = (convert::key(project_id)?, self.service.clone());
-        let chunks = engine::chunks(&handle()?, open);
+        let chunks = engine::chunks(&handle()?, opener);
         awaitable(py, async move {
             service.monitor_chunks(&key, chunks).await;
             Ok(Nothing)

@@ -116,7 +116,7 @@ impl Engine for PythonEngine {
     async fn list(&self, owner: &str) -> Result<Vec<Container>, EngineError> {
         let owner = owner.to_owned();
         self.call(move |adapter| {
-            adapter.call_method1("list", (owner,))?.try_iter()?.map(|found| container(&found?)).collect()
+            adapter.call_method1("owned", (owner,))?.try_iter()?.map(|found| container(&found?)).collect()
         })
         .await
     }

@@ -24,11 +24,9 @@ mod _core {
     use super::{convert, errors, runtime};
     use crate::engine::EngineAddress;
 
-    #[pymodule_export]
-    const __VERSION__: &str = env!("CARGO_PKG_VERSION");
-
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         // Only our own records reach Python: bollard's hold request bodies, with every secret in them.
         let filter = log::LevelFilter::Debug;
         let logger = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Nothing)?

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
-
 from kosuke_docker import DatabaseError
 
 
@@ -40,8 +38,8 @@ class Server:
 
 
 @pytest.fixture
-async def server(postgres: dict[str, Any]) -> AsyncIterator[Server]:
-    yield Server(postgres)
+def server(postgres: dict[str, Any]) -> Server:
+    return Server(postgres)
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from kosuke_docker import KosukeDockerError
 
 SECRET = "s3cr3t-value-of-a-variable"
@@ -26,13 +26,14 @@ async def test_secrets_are_in_no_log_repr_or_error(
     await service.stop_preview(7)
 
     await service.start_preview(7, {"PRINT": f"connecting to {url}", "EXIT_CODE": "1"})
-    for attempt in (
+    attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: service.start_preview(7, {"API_KEY": SECRET, "A=B": SECRET}),
         lambda: service.start_preview(7, {"API_KEY": SECRET + "\0"}),
         lambda: world.service(**postgres, preview_bind_address="192.0.2.1").start_preview(8, {"API_KEY": SECRET}),
         lambda: world.service(**{**postgres, "postgres_port": 1}, postgres_required=True).start_preview(8),
         lambda: service.start_preview(7, {"PRINT": f"{url}", "EXIT_CODE": "1"}, wait="ready"),
-    ):
+    ]
+    for attempt in attempts:
         if not (world.folder / "8").exists():
             world.project(8)
         await service.stop_preview(7)

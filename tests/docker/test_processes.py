@@ -16,6 +16,13 @@ async def main():
 asyncio.run(main())
 """
 
+PHASE = """
+import asyncio
+from kosuke_docker import DockerService
+
+print(asyncio.run(DockerService().get_preview(7)).phase)
+"""
+
 START_MANY = """
 import asyncio
 from kosuke_docker import DockerService
@@ -54,7 +61,6 @@ async def test_the_next_process_finds_adopts_and_stops(world: Any, run_python: A
 
 
 async def test_compilation_is_found_again_from_the_logs(world: Any, run_python: Any, until: Any) -> None:
-    """The page answers 404, so that no probe can say it: only the log and the warm-up can."""
     world.project(7)
     await started_by_a_killed_process(world, run_python, "running")
     preview = await until(world.service(), 7, "ready")
@@ -69,8 +75,7 @@ async def test_a_standing_compile_error_is_found_again_from_the_logs(world: Any,
     await first.stop_preview(7)
     await first.start_preview(7, {"ERROR": "1", "STATUS": "500"})
     await until(first, 7, "compile_error")
-    script = "import asyncio; from kosuke_docker import DockerService; print(asyncio.run(DockerService().get_preview(7)).phase)"
-    output, errors = await asyncio.to_thread(run_python(script, world.settings()).communicate)
+    output, errors = await asyncio.to_thread(run_python(PHASE, world.settings()).communicate)
     assert output.strip() == "compile_error", errors
 
 

@@ -7,7 +7,6 @@ import urllib.request
 from typing import Any
 
 import pytest
-
 from kosuke_docker import ContainerInfo
 
 
@@ -94,7 +93,10 @@ async def test_an_app_that_answers_404_is_compiled_and_does_not_respond(world: A
     assert (preview.compilation_complete, preview.is_responding, preview.http_status) == (True, False, 404)
 
 
-@pytest.mark.parametrize(("target", "status", "good"), [("/login", 200, True), ("ORIGIN/login", 200, True), ("http://example.com/", 307, False)])
+@pytest.mark.parametrize(
+    ("target", "status", "good"),
+    [("/login", 200, True), ("ORIGIN/login", 200, True), ("http://example.com/", 307, False)],
+)
 async def test_redirects_are_followed_within_the_preview_only(
     world: Any, until: Any, target: str, status: int, good: bool
 ) -> None:

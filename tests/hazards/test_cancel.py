@@ -26,7 +26,7 @@ async def test_a_cancelled_start_is_undone_or_whole(world: Any, postgres: dict[s
     await asyncio.sleep(delay_ms / 1000)
     start.cancel()
     await asyncio.gather(start, return_exceptions=True)
-    # Behind it in the queue: whatever the cancelled start made, the next one joins or follows, and nothing is in its way.
+    # Whatever the cancelled start made, the next one joins it or follows it, and nothing is in its way.
     url = await service.start_preview(7)
     [container] = await settled(world)
     [binding] = container.attrs["NetworkSettings"]["Ports"]["3000/tcp"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from kosuke_docker import DockerUnavailableError, OperationTimeoutError
 
 

@@ -83,7 +83,9 @@ async def test_a_process_ends_cleanly(world: Any, run_python: Any, script: str) 
 
 async def test_an_interrupt_ends_a_waiting_process(world: Any, run_python: Any) -> None:
     world.project(7)
-    script = LEAVE.replace("start_preview(7)", "start_preview(7, {'READY': 'none', 'LISTEN_MS': '60000'}, wait='ready')")
+    script = LEAVE.replace(
+        "start_preview(7)", "start_preview(7, {'READY': 'none', 'LISTEN_MS': '60000'}, wait='ready')"
+    )
     process = run_python(script.replace("await D", "print('on', flush=True); await D"), world.settings())
     assert await asyncio.to_thread(process.stdout.readline) == "on\n"
     process.send_signal(signal.SIGINT)

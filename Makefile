@@ -1,0 +1,97 @@
+# Everything sets itself up: `make demo` shows the main job, `make test` runs every test, `make lint` checks the style.
+# Docker Engine and Postgres are used or started by tools/services.py, which ends what it started.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BUILD := .build
+WHEEL_STAMP := $(BUILD)/wheel.stamp
+SOURCES := $(shell find src python examples/nextjs -type f -not -name '*.so' -not -path '*/__pycache__/*' 2>/dev/null) \
+	Cargo.toml Cargo.lock pyproject.toml README.md
+SERVICES := $(PYTHON) tools/services.py --
+# Pinned, so that a run next month is the run of today.
+MATURIN := maturin==1.16.0
+CARGO_DENY := 0.20.2
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(BUILD)/demo-env/stamp ## A real Next.js app as a live preview with its own database, from Python
+	$(SERVICES) $(BUILD)/demo-env/bin/python examples/demo.py
+
+test: $(BUILD)/test-env/stamp ## Every test, against the release wheel in a clean environment
+	cargo test --locked --no-default-features
+	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests -m 'not soak'
+
+soak: $(BUILD)/test-env/stamp ## The tests with full counts
+	$(SERVICES) env KOSUKE_SOAK=1 $(BUILD)/test-env/bin/python -m pytest tests --timeout 1800
+
+# The suite of an agent that moves here, unmodified, in an environment with nothing else: make ticket SUITE=path/test_x.py
+ticket: $(BUILD)/ticket-env/stamp ## An agent's own test suite against the wheel (SUITE=file)
+	rm -rf $(BUILD)/ticket && mkdir -p $(BUILD)/ticket/app/services $(BUILD)/ticket/app/models
+	touch $(BUILD)/ticket/app/__init__.py $(BUILD)/ticket/app/services/__init__.py $(BUILD)/ticket/app/models/__init__.py
+	echo 'from kosuke_docker import DockerService' > $(BUILD)/ticket/app/services/docker_service.py
+	echo 'from kosuke_docker import ContainerInfo, PreviewStatus, StartPreviewRequest, StopPreviewRequest' \
+		> $(BUILD)/ticket/app/models/preview.py
+	cp $(SUITE) $(BUILD)/ticket/
+	touch $(BUILD)/ticket/pytest.ini
+	cd $(BUILD)/ticket && ../ticket-env/bin/python -m pytest -q
+
+lint: $(BUILD)/lint-env/stamp $(BUILD)/bin/cargo-deny ## Format, clippy, ruff, mypy, pyright, stubtest, licences, one TLS provider
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	$(BUILD)/bin/cargo-deny --locked --offline check bans licenses sources
+	# Two TLS providers in one process panic at the first connection: ring alone may be here.
+	! cargo tree --locked -i aws-lc-rs 2>/dev/null | grep .
+	! cargo tree --locked -i openssl-sys 2>/dev/null | grep .
+	! cargo tree --locked -i native-tls 2>/dev/null | grep .
+	$(BUILD)/lint-env/bin/ruff format --check .
+	$(BUILD)/lint-env/bin/ruff check .
+	$(BUILD)/lint-env/bin/mypy
+	$(BUILD)/lint-env/bin/python -m mypy.stubtest kosuke_docker._core
+	$(BUILD)/lint-env/bin/pyright --pythonpath $(BUILD)/lint-env/bin/python
+
+dev: $(BUILD)/build-env/stamp ## A debug build into .venv, for quick rounds
+	test -d .venv || $(PYTHON) tools/venv.py .venv
+	.venv/bin/pip install -q -r tests/requirements.txt -r tests/requirements-lint.txt
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BUILD)/build-env/bin/maturin develop
+
+wheel: $(WHEEL_STAMP) ## The release wheel, into .build/dist
+
+clean: ## Takes away what was built
+	rm -rf $(BUILD) target .venv
+
+$(WHEEL_STAMP): $(SOURCES) | $(BUILD)/build-env/stamp
+	rm -rf $(BUILD)/dist
+	$(BUILD)/build-env/bin/maturin build --release --locked --out $(BUILD)/dist
+	touch $@
+
+$(BUILD)/build-env/stamp:
+	$(PYTHON) tools/venv.py $(BUILD)/build-env '$(MATURIN)'
+	touch $@
+
+$(BUILD)/demo-env/stamp: $(WHEEL_STAMP)
+	$(PYTHON) tools/venv.py $(BUILD)/demo-env $(BUILD)/dist/*.whl docker==7.2.0
+	touch $@
+
+$(BUILD)/test-env/stamp: $(WHEEL_STAMP) tests/requirements.txt
+	$(PYTHON) tools/venv.py $(BUILD)/test-env $(BUILD)/dist/*.whl -r tests/requirements.txt
+	touch $@
+
+$(BUILD)/ticket-env/stamp: $(WHEEL_STAMP)
+	$(PYTHON) tools/venv.py $(BUILD)/ticket-env $(BUILD)/dist/*.whl docker asyncpg pytest pytest-asyncio
+	touch $@
+
+$(BUILD)/lint-env/stamp: $(WHEEL_STAMP) tests/requirements.txt tests/requirements-lint.txt
+	$(PYTHON) tools/venv.py $(BUILD)/lint-env $(BUILD)/dist/*.whl -r tests/requirements.txt -r tests/requirements-lint.txt
+	touch $@
+
+# The dev profile: it checks a lock file once, and builds in a third of the time.
+$(BUILD)/bin/cargo-deny:
+	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/deny-target
+	rm -rf $(BUILD)/deny-target
+
+.PHONY: help demo test soak ticket lint dev wheel clean

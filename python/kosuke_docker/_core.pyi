@@ -1,0 +1,116 @@
+"""The native half of `kosuke_docker`."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, final
+
+__all__ = [
+    "Core",
+    "HookCall",
+    "HookReply",
+    "__version__",
+    "check_settings",
+    "container_name",
+    "engine_address",
+    "hook_names",
+    "phase_names",
+    "random_port",
+    "shutdown",
+]
+
+__version__: str
+
+@final
+class Core:
+    """A service: the settings, an engine, its databases. Shared by all facade objects with equal settings."""
+
+    def __new__(cls, settings: dict[str, Any], adapter: object | None = None) -> Core: ...
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+    def ping(self) -> Awaitable[None]:
+        """Raises unless the engine answers."""
+    def start(
+        self,
+        project_id: object,
+        name: str,
+        variables: Mapping[str, str | None] | None,
+        until_ready: bool,
+        call: HookCall | None = None,
+    ) -> Awaitable[str]:
+        """The URL of the preview, started or found running."""
+    def stop(self, project_id: object, name: str) -> Awaitable[None]:
+        """Stops and removes the preview."""
+    def stop_all(self) -> Awaitable[None]:
+        """Stops every preview of the owner."""
+    def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[dict[str, Any] | None]:
+        """The preview as a dict, None when there is none."""
+    def previews(self) -> Awaitable[list[dict[str, Any]]]:
+        """The owner's previews as dicts."""
+    def ensure_database(self, project_id: object) -> Awaitable[None]:
+        """Makes the preview's database. A failure is logged, not raised."""
+    def check_health(self, url: str) -> Awaitable[bool]:
+        """Whether this URL answers with 2xx."""
+    def monitor(self, project_id: object, container: str) -> Awaitable[None]:
+        """Follows the container of this name or id until it compiled or ended."""
+    def monitor_chunks(self, project_id: object, opener: Callable[[], Iterable[bytes]]) -> Awaitable[None]:
+        """Reads what `opener()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one."""
+    def prepare_environment(
+        self, project_id: object, variables: Mapping[str, str | None] | None, admin: bool
+    ) -> dict[str, str]:
+        """The variables for a container."""
+    def containers(self) -> list[dict[str, Any]]:
+        """The cache's entries as dicts."""
+    def put(self, info: dict[str, Any]) -> None:
+        """Puts an entry into the cache."""
+    def forget(self, project_id: object) -> None:
+        """Takes an entry out of the cache."""
+    def close(self, patience: float) -> Awaitable[None]:
+        """Ends the service's tasks."""
+    def close_now(self, patience: float) -> None:
+        """The same at exit, where no loop runs."""
+
+@final
+class HookCall:
+    """One call with replaced hooks: `next()` gives a question at a time, None when there will be none."""
+
+    def __new__(cls, replaced: list[str]) -> HookCall: ...
+    def next(self) -> Awaitable[HookReply | None]:
+        """The next question, None when the operation has no more."""
+    def close(self) -> None:
+        """Tells the core that the caller has left: a question that stands, and every later one, gets no answer."""
+
+@final
+class HookReply:
+    """One question."""
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What it is called with, after the project's id where it takes one."""
+    def done(self, value: object) -> None:
+        """Hands down what the method returned; raises when that cannot be used."""
+    def failed(self, message: str) -> None:
+        """Tells the core that the method raised."""
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used."""
+
+def engine_address() -> str:
+    """The engine that the environment names now, as one string for comparison."""
+
+def random_port(first: int, last: int) -> int:
+    """A random port, both ends included."""
+
+def container_name(prefix: str, project_id: object) -> str:
+    """Checks an id and gives the container's name for it."""
+
+def hook_names() -> list[str]:
+    """The names of the hooks that Python may replace."""
+
+def phase_names() -> list[str]:
+    """The names of the phases."""
+
+def shutdown(patience: float) -> None:
+    """Ends the runtime of this process, waiting at most `patience` seconds for what runs in it."""
