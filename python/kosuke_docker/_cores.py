@@ -25,6 +25,8 @@ class Attachment:
         self.adapter = adapter
         self.core = Core(settings.plain(), adapter)
         self.containers = Containers(self.core)
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        """The facade objects that hold it."""
         _all.add(self)
 
     def usable(self) -> bool:

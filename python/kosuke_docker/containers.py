@@ -19,11 +19,18 @@ class Containers(MutableMapping[int, ContainerInfo]):
 
     def flush(self) -> None:
         """Hands down what was changed on the values themselves since they were last read."""
-        for project_id, info in self._infos.items():
-            values = dict(info)
-            if values != self._synced[project_id]:
-                self._core.put(values)
-                self._synced[project_id] = values
+        changed = {
+            project_id: dict(info)
+            for project_id, info in list(self._infos.items())
+            if dict(info) != self._synced.get(project_id)
+        }
+        if changed:
+            current = {values["project_id"]: values["container_id"] for values in self._core.containers()}
+            for project_id, values in changed.items():
+                before, self._synced[project_id] = self._synced[project_id], values
+                # A change of a value that a newer container has replaced is no change of that one.
+                if current.get(project_id) == before["container_id"]:
+                    self._core.put(values)
 
     def _refresh(self) -> dict[int, ContainerInfo]:
         self.flush()

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+_GONE = object()
+"""What a look found that is not there any more."""
+
 
 class CallFailedError(Exception):
     """A call of the client failed; ``kind`` says how, in the native core's words."""
@@ -27,7 +30,8 @@ def _translate(error: Exception) -> CallFailedError:
         return CallFailedError("port", text)
     if getattr(error, "status_code", None) == HTTPStatus.CONFLICT:
         return CallFailedError("conflict", text)
-    if isinstance(error, OSError):
+    # docker-py's APIError is a requests.HTTPError, and that is an OSError: the engine did answer.
+    if isinstance(error, OSError) and "APIError" not in names:
         return CallFailedError("unreachable", text)
     return CallFailedError("refused", text or type(error).__name__)
 
@@ -108,7 +112,10 @@ class ClientEngine:
             self._found[container_id] = container
             container.stop(timeout=seconds)
         except Exception as error:
-            raise _translate(error) from error
+            failure = _translate(error)
+            if failure.kind == "not_found":
+                self._found[container_id] = _GONE
+            raise failure from error
 
     def remove(self, container_id: str) -> None:
         """Removes the container that was looked at last under this id."""
@@ -116,7 +123,8 @@ class ClientEngine:
             container = self._found.pop(container_id, None)
             if container is None:
                 container = self._client.containers.get(container_id)
-            container.remove(force=True)
+            if container is not _GONE:
+                container.remove(force=True)
         except Exception as error:
             raise _translate(error) from error
 

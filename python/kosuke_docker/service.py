@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -221,10 +222,15 @@ class DockerService:
         return [Preview.model_validate(values) for values in await self._attach().core.previews()]
 
     async def aclose(self) -> None:
-        """Ends the background tasks of this service's core. Containers stay; the next call begins anew."""
+        """Lets go of this service's core; the last that does ends its background tasks.
+
+        Containers stay, and the next call begins anew.
+        """
         attachment, self._attachment = self._attachment, None
-        if attachment is not None and attachment.usable():
-            await _cores.close(attachment, _CLOSE_PATIENCE)
+        if attachment is not None:
+            attachment.users.discard(self)
+            if not attachment.users and attachment.usable():
+                await _cores.close(attachment, _CLOSE_PATIENCE)
 
     # The hooks: public seams, replaceable by a subclass or on the instance.
 
@@ -280,20 +286,28 @@ class DockerService:
     def _replaced(self) -> list[str]:
         """The hooks that do not answer natively."""
         names = [name for name in _NATIVE if name in self.__dict__ or getattr(type(self), name) is not _NATIVE[name]]
-        if type(self.environment_service) is not EnvironmentService:
+        environment = self.environment_service
+        if type(environment) is not EnvironmentService or "prepare_container_environment" in vars(environment):
             names.append("_prepare_container_environment")
         if _seams.database() is not None:
             names.append("_ensure_project_database")
         return names
 
+    def _names_differ(self) -> bool:
+        """Containers have other names than those of services with the same settings."""
+        hook = "_get_container_name"
+        replaced = hook in self.__dict__ or getattr(type(self), hook) is not _GET_CONTAINER_NAME
+        return replaced or self._settings.preview_container_name_prefix != self.CONTAINER_NAME_PREFIX
+
     def _attach(self) -> _cores.Attachment:
-        private = self._client is not None or bool(self._replaced())
+        private = self._client is not None or bool(self._replaced()) or self._names_differ()
         attachment = self._attachment
         if attachment is None or not attachment.usable() or (private and not self._own):
             self._own = private
             adapter = None if self._client is None else ClientEngine(self._client)
             attachment = _cores.Attachment(self._settings, adapter) if private else _cores.shared(self._settings)
             self._attachment = attachment
+            attachment.users.add(self)
         attachment.containers.flush()
         return attachment
 
@@ -305,7 +319,7 @@ class DockerService:
         if not replaced:
             return await begin(None)
         call = HookCall(replaced)
-        result = begin(call)
+        result = asyncio.ensure_future(begin(call))
         raised: Exception | None = None
         try:
             while (question := await call.next()) is not None:
@@ -322,9 +336,14 @@ class DockerService:
                 raise
         finally:
             call.close()
+            # Without it a cancelled caller would go on waiting in the core.
+            result.cancel()
 
     async def _answer(self, project_id: int, question: HookReply) -> Any:
         arguments: tuple[Any, ...] = question.arguments
+        if question.name == "_get_random_port" and "_get_random_port" not in self._replaced():
+            # Only a client's start asks the native one.
+            return self._get_random_port(self._settings.preview_port_range_start, self._settings.preview_port_range_end)
         if question.name == "_monitor_compilation":
             arguments = (project_id, self._container(arguments[0]))
         elif question.name not in ("_get_random_port", "_check_container_health"):
@@ -338,4 +357,5 @@ class DockerService:
         return container_id if adapter is None else adapter.known(container_id)
 
 
+_GET_CONTAINER_NAME = DockerService._get_container_name
 _NATIVE = {name: getattr(DockerService, name) for name in _core.hook_names()}

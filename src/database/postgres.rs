@@ -1,5 +1,6 @@
 //! [`Databases`] on a Postgres server, over one short-lived connection per call.
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +21,10 @@ const STATEMENT_TIMEOUT: &str = "-c statement_timeout=30000";
 /// `CREATE DATABASE` fails while anyone is connected to the template: 55006, gone in moments.
 const TEMPLATE_BUSY_TRIES: u32 = 20;
 const TEMPLATE_BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// The driver bounds only the TCP connection: a frozen server would hold its callers for ever.
+const ENSURE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Well below the time that another process grants to a container that is made and not started.
+const PASSWORD_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections at once: a start of many previews must not use up the server's slots.
 const MAX_CONNECTIONS: usize = 8;
 
@@ -61,6 +66,14 @@ impl PostgresServer {
             config,
             slots: tokio::sync::Semaphore::new(MAX_CONNECTIONS),
         })
+    }
+
+    /// Tells whether [`Self::new`] would take these settings.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn check(settings: &Postgres) -> Result<(), Error> {
+        Self::new(settings).map(drop)
     }
 
     async fn connect(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
@@ -134,33 +147,28 @@ fn failure(step: &'static str, error: &tokio_postgres::Error) -> DatabaseError {
 #[async_trait]
 impl Databases for PostgresServer {
     async fn ensure(&self, name: &str) -> Result<Ensured, DatabaseError> {
-        let _slot = self.slot().await?;
-        let connection = self.connect(None).await?;
-        let ensured = ensure(&connection, name).await;
-        connection.close().await;
-        let (ensured, foreign_owner) = ensured?;
-        if !foreign_owner {
-            return Ok(ensured);
-        }
-        // A database of the older service: what the admin made in it goes to the role, else the app could not read it.
-        let inside = self.connect(Some(name)).await?;
-        let taken = inside.run("take over", &take_over(name)).await;
-        inside.close().await;
-        if let Err(refused) = taken {
-            let refused = DatabaseError::from(refused);
-            log::warn!(target: "kosuke_docker::database", "database {name}: {refused}");
-            return Ok(Ensured { isolation: Isolation::Partial, ..ensured });
-        }
-        Ok(ensured)
+        within(ENSURE_TIMEOUT, async {
+            let _slot = self.slot().await?;
+            let connection = self.connect(None).await?;
+            let ensured = self.ensure_on(&connection, name).await;
+            connection.close().await;
+            ensured
+        })
+        .await
     }
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
-        let _slot = self.slot().await?;
-        let connection = self.connect(None).await?;
-        let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", quote_name(name), quote_text(password.expose_secret()));
-        let set = connection.run("set password", &sql).await;
-        connection.close().await;
-        Ok(set?)
+        within(PASSWORD_TIMEOUT, async {
+            let _slot = self.slot().await?;
+            let connection = self.connect(None).await?;
+            // The verifier, not the password: statements may end up in the server's log.
+            let verifier = postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes());
+            let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", quote_name(name), quote_text(&verifier));
+            let set = settle(&connection, "set password", &sql).await;
+            connection.close().await;
+            Ok(set?)
+        })
+        .await
     }
 
     fn url(&self, name: &str, login: &Login) -> SecretString {
@@ -180,38 +188,72 @@ impl Databases for PostgresServer {
     }
 }
 
-async fn ensure(connection: &Connection, name: &str) -> Result<(Ensured, bool), DatabaseError> {
-    let quoted = quote_name(name);
-    let mut isolation = Isolation::Role;
-    match connection.run("create role", &format!("CREATE ROLE {quoted} LOGIN")).await {
-        Err(error) if !error.is(&[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION]) => {
-            return Err(error.into());
-        }
-        _ => {}
-    }
-    let created = create_database(connection, name).await?;
-    // Public may connect to every database by default: a role could look into its neighbours'.
-    let Some(found) = find(connection, name).await? else {
-        return Err(DatabaseError {
-            step: "find database",
-            message: "it went away while it was being prepared".into(),
-        });
-    };
-    let owned = found.owner == name;
-    let steps = [
-        (!owned, "set owner", format!("ALTER DATABASE {quoted} OWNER TO {quoted}")),
-        (found.public, "revoke connect", format!("REVOKE CONNECT, TEMPORARY ON DATABASE {quoted} FROM PUBLIC")),
-    ];
-    for (_, step, sql) in steps.into_iter().filter(|(needed, ..)| *needed) {
-        match settle(connection, step, &sql).await {
-            Err(error) if error.is(&[SqlState::INSUFFICIENT_PRIVILEGE]) => {
-                log::warn!(target: "kosuke_docker::database", "database {name}: {}", DatabaseError::from(error));
-                isolation = Isolation::Partial;
+impl PostgresServer {
+    async fn ensure_on(&self, connection: &Connection, name: &str) -> Result<Ensured, DatabaseError> {
+        let quoted = quote_name(name);
+        match connection.run("create role", &format!("CREATE ROLE {quoted} LOGIN")).await {
+            Err(error) if !error.is(&[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION]) => {
+                return Err(error.into());
             }
-            other => other?,
+            _ => {}
         }
+        let created = create_database(connection, name).await?;
+        let Some(found) = find(connection, name).await? else {
+            return Err(DatabaseError {
+                step: "find database",
+                message: "it went away while it was being prepared".into(),
+            });
+        };
+        let mut complete = true;
+        if found.owner != name {
+            if !found.superuser {
+                // Only a member may hand over to a role: https://www.postgresql.org/docs/current/sql-alterdatabase.html
+                permitted(connection, name, "join role", &format!("GRANT {quoted} TO CURRENT_USER")).await?;
+            }
+            if !created {
+                complete &= self.take_over(name).await?;
+            }
+            // Last, because the owner is the mark that the rest was done.
+            let owned =
+                permitted(connection, name, "set owner", &format!("ALTER DATABASE {quoted} OWNER TO {quoted}")).await?;
+            if !owned {
+                let grant = format!("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {quoted} TO {quoted}");
+                settle(connection, "grant connect", &grant).await?;
+            }
+            complete &= owned;
+        }
+        if found.public {
+            // Public may connect to every database by default: a role could look into its neighbours'.
+            let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {quoted} FROM PUBLIC");
+            complete &= permitted(connection, name, "revoke connect", &revoke).await?;
+        }
+        Ok(Ensured { created, isolation: if complete { Isolation::Role } else { Isolation::Partial } })
     }
-    Ok((Ensured { created, isolation }, !created && !owned))
+
+    /// A database of the older service: what the admin made in it goes to the role, else the app could not read it.
+    async fn take_over(&self, name: &str) -> Result<bool, DatabaseError> {
+        let inside = self.connect(Some(name)).await?;
+        let taken = permitted(&inside, name, "take over", &take_over(name)).await;
+        inside.close().await;
+        taken
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+    let late = || DatabaseError { step: "connect", message: format!("no answer within {} s", limit.as_secs()) };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Tells whether the admin may do this; that it may not is logged.
+async fn permitted(connection: &Connection, name: &str, step: &'static str, sql: &str) -> Result<bool, DatabaseError> {
+    match settle(connection, step, sql).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is(&[SqlState::INSUFFICIENT_PRIVILEGE]) => {
+            log::warn!(target: "kosuke_docker::database", "database {name}: {}", DatabaseError::from(error));
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Two sessions that change one catalogue row at once: "tuple concurrently updated" (XX000); the later one tries again.
@@ -229,13 +271,16 @@ struct Found {
     owner: String,
     /// Whether every role may connect.
     public: bool,
+    /// Whether we are superuser.
+    superuser: bool,
 }
 
 async fn find(connection: &Connection, name: &str) -> Result<Option<Found>, DatabaseError> {
-    let sql = "SELECT r.rolname, has_database_privilege('public', d.oid, 'CONNECT') \
+    let sql = "SELECT r.rolname, has_database_privilege('public', d.oid, 'CONNECT'), \
+               (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \
                FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
     let row = connection.client.query_opt(sql, &[&name]).await.map_err(|error| failure("find database", &error))?;
-    Ok(row.map(|row| Found { owner: row.get(0), public: row.get(1) }))
+    Ok(row.map(|row| Found { owner: row.get(0), public: row.get(1), superuser: row.get(2) }))
 }
 
 /// Tells whether this call made it. Racing creates end with 42P04, or 23505 on the catalogue's index: both mean it exists.

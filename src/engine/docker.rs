@@ -29,6 +29,8 @@ use crate::settings::PullPolicy;
 
 /// bollard opens a connection per request and knows no limit: this one keeps us from using up file descriptors.
 const MAX_CALLS: usize = 64;
+/// A pull may take long, but not say nothing for so long.
+const PULL_IDLE: Duration = Duration::from_secs(300);
 const REMOVAL_POLL: Duration = Duration::from_millis(50);
 const NANOS: u32 = 1_000_000_000;
 
@@ -92,9 +94,13 @@ impl DockerEngine {
     where
         F: Future<Output = Result<T, BollardError>>,
     {
-        let client = self.client().await?.clone().with_timeout(timeout);
-        let _slot = self.calls.acquire().await.map_err(|_| EngineError::Unreachable("closed".into()))?;
-        bounded(timeout, send(client)).await
+        // One deadline for all of it: behind a frozen engine, callers would else wait for each other's time-outs.
+        let call = async {
+            let client = self.client().await?.clone().with_timeout(timeout);
+            let _slot = self.calls.acquire().await.map_err(|_| EngineError::Unreachable("closed".into()))?;
+            bounded(timeout, send(client)).await
+        };
+        tokio::time::timeout(timeout, call).await.unwrap_or(Err(EngineError::Timeout(timeout)))
     }
 
     async fn networks_named(&self, name: &str) -> Result<Vec<Network>, EngineError> {
@@ -108,18 +114,28 @@ impl DockerEngine {
     }
 
     async fn pull(&self, image: &str) -> Result<(), EngineError> {
-        let client = self.client().await?.clone();
+        let client = self.client().await?.clone().with_timeout(PULL_IDLE);
         // Without a tag the engine would pull every tag.
         let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
         let reference = if tagged { image.to_owned() } else { format!("{image}:latest") };
         let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
         log::info!(target: "kosuke_docker::engine", "pulling image {image}");
-        client.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await.map_err(|error| {
-            match translate(error) {
-                unreachable @ EngineError::Unreachable(_) => unreachable,
-                other => EngineError::ImageNotFound(other.to_string()),
+        let mut progress = client.create_image(Some(options), None, None);
+        loop {
+            match tokio::time::timeout(PULL_IDLE, progress.next()).await {
+                Err(_) | Ok(Some(Err(BollardError::RequestTimeoutError))) => {
+                    return Err(EngineError::Timeout(PULL_IDLE));
+                }
+                Ok(None) => return Ok(()),
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(error))) => {
+                    return Err(match translate(error) {
+                        unreachable @ EngineError::Unreachable(_) => unreachable,
+                        other => EngineError::ImageNotFound(other.to_string()),
+                    });
+                }
             }
-        })
+        }
     }
 }
 
@@ -271,7 +287,9 @@ impl Engine for DockerEngine {
         let seconds = i32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let stopped = self
-            .call_within(self.timeout + grace, |client| async move { client.stop_container(&id, Some(options)).await })
+            .call_within(self.timeout.saturating_add(grace), |client| async move {
+                client.stop_container(&id, Some(options)).await
+            })
             .await;
         match stopped {
             Err(EngineError::NotFound(_)) => Ok(()),

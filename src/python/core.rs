@@ -155,7 +155,7 @@ impl Core {
         opener: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, service) = (convert::key(project_id)?, self.service.clone());
-        let chunks = engine::chunks(&handle()?, opener);
+        let chunks = engine::chunks(opener);
         awaitable(py, async move {
             service.monitor_chunks(&key, chunks).await;
             Ok(Nothing)

@@ -2,7 +2,7 @@
 //! client. Every call of it blocks, so each runs on a blocking thread of the runtime, never on the event loop.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -157,13 +157,13 @@ impl Engine for PythonEngine {
     }
 
     fn logs(&self, id: &str, _since: LogStart, _follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>> {
-        let opened = Python::attach(|py| {
+        let logs = Python::attach(|py| {
             let open = self.adapter.bind(py).getattr(intern!(py, "open_logs"))?;
             let partial = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?;
             Ok(partial.call1((open, id))?.unbind())
         });
-        match opened {
-            Ok(open) => chunks(&self.runtime, open),
+        match logs {
+            Ok(opener) => chunks(opener),
             Err(error) => {
                 let failed = Python::attach(|py| failure(py, &error));
                 stream::once(async { Err(failed) }).boxed()
@@ -187,35 +187,78 @@ fn done_or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
     }
 }
 
-/// What iterating over `open()` gives, read on a blocking thread that ends with the iterator or with its reader.
-pub(super) fn chunks(runtime: &Handle, open: Py<PyAny>) -> Chunks {
+/// What iterating over `opener()` gives, read on a thread of its own: a quiet container would hold a blocking thread of the
+/// runtime for as long as it runs. Dropping the stream closes what was opened, which ends the thread.
+pub(super) fn chunks(opener: Py<PyAny>) -> Chunks {
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    runtime.spawn_blocking(move || {
-        let read = Python::attach(|py| -> PyResult<()> {
-            let opened = open.bind(py).call0()?;
-            for chunk in opened.try_iter()? {
-                let chunk = chunk?;
-                let bytes = match chunk.cast::<PyBytes>() {
-                    Ok(bytes) => bytes.as_bytes().to_vec(),
-                    Err(_) => match chunk.cast::<PyString>() {
-                        Ok(text) => text.to_string().into_bytes(),
-                        Err(_) => continue,
-                    },
-                };
-                let sent = py.detach(|| sender.blocking_send(Ok(LogChunk { stderr: false, at: None, bytes })));
-                if sent.is_err() {
-                    if let Ok(close) = opened.getattr(intern!(py, "close")) {
-                        close.call0()?;
-                    }
-                    break;
-                }
-            }
-            Ok(())
-        });
+    let stream = Opened::default();
+    let reader = stream.clone();
+    let failed = sender.clone();
+    let started = std::thread::Builder::new().name("kosuke-docker-logs".into()).spawn(move || {
+        let read = Python::attach(|py| reader.read(py, &opener, &sender));
         if let Err(error) = read {
-            let failed = Python::attach(|py| failure(py, &error));
-            drop(sender.blocking_send(Err(failed)));
+            let error = Python::attach(|py| failure(py, &error));
+            drop(sender.blocking_send(Err(error)));
         }
+        // Its last reference to Python goes while it may.
+        Python::attach(|_| drop(opener));
     });
-    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
+    if let Err(error) = started {
+        drop(failed.try_send(Err(EngineError::Refused(format!("cannot start a thread: {error}")))));
+    }
+    let closing = Closing(stream);
+    stream::unfold((receiver, closing), |(mut receiver, closing)| async move {
+        Some((receiver.recv().await?, (receiver, closing)))
+    })
+    .boxed()
+}
+
+/// What was opened, for as long as it may have to be closed.
+#[derive(Clone, Default)]
+struct Opened(Arc<Mutex<Option<Py<PyAny>>>>);
+
+impl Opened {
+    fn read(
+        &self,
+        py: Python<'_>,
+        opener: &Py<PyAny>,
+        sender: &mpsc::Sender<Result<LogChunk, EngineError>>,
+    ) -> PyResult<()> {
+        let logs = opener.bind(py).call0()?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(logs.clone().unbind());
+        for chunk in logs.try_iter()? {
+            let chunk = chunk?;
+            let bytes = match chunk.cast::<PyBytes>() {
+                Ok(bytes) => bytes.as_bytes().to_vec(),
+                Err(_) => match chunk.cast::<PyString>() {
+                    Ok(text) => text.to_string().into_bytes(),
+                    Err(_) => continue,
+                },
+            };
+            if py.detach(|| sender.blocking_send(Ok(LogChunk { stderr: false, at: None, bytes }))).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Closing(Opened);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let opened = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(opened) = opened else { return };
+        let close = move || {
+            Python::attach(|py| {
+                if let Ok(close) = opened.bind(py).getattr(intern!(py, "close")) {
+                    // A generator that is running refuses: it ends with its next chunk.
+                    drop(close.call0());
+                }
+                drop(opened);
+            });
+        };
+        // Closing a socket may block, and this may be the runtime's own thread.
+        drop(std::thread::Builder::new().name("kosuke-docker-close".into()).spawn(close));
+    }
 }

@@ -73,6 +73,10 @@ impl Hooks for Replaced {
         self.names.contains(&hook)
     }
 
+    fn left(&self) -> bool {
+        self.left.is_cancelled()
+    }
+
     async fn call(&self, request: HookRequest) -> Result<HookAnswer, HookFailure> {
         let (answer, answered) = oneshot::channel();
         let asked = async {

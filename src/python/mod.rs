@@ -22,6 +22,7 @@ mod _core {
     #[pymodule_export]
     use super::hooks::{HookCall, HookReply};
     use super::{convert, errors, runtime};
+    use crate::database::PostgresServer;
     use crate::engine::EngineAddress;
 
     #[pymodule_init]
@@ -41,7 +42,10 @@ mod _core {
     /// Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used.
     #[pyfunction]
     fn check_settings(settings: &Bound<'_, PyDict>) -> PyResult<()> {
-        convert::settings(settings)?.validate().map_err(|error| errors::raise(&error))
+        let settings = convert::settings(settings)?;
+        let checked =
+            settings.validate().and_then(|()| settings.postgres.as_ref().map_or(Ok(()), PostgresServer::check));
+        checked.map_err(|error| errors::raise(&error))
     }
 
     /// The engine that the environment names now, as one string for comparison.

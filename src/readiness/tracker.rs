@@ -47,6 +47,11 @@ impl Readiness {
         self.answered |= self.ready;
     }
 
+    /// Something that was printed says that the page compiled, and no request will.
+    pub fn complete_by_logs(&mut self) {
+        self.answer(200, self.page_errors);
+    }
+
     /// The server has said, or shown, that it is up.
     #[must_use]
     pub fn is_up(&self) -> bool {

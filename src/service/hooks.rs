@@ -102,6 +102,9 @@ pub trait Hooks: Send + Sync + 'static {
     /// Whether this step is replaced.
     fn replaces(&self, hook: Hook) -> bool;
 
+    /// Whether the caller that brought them has left.
+    fn left(&self) -> bool;
+
     /// Runs the replaced step.
     async fn call(&self, request: HookRequest) -> Result<HookAnswer, HookFailure>;
 }

@@ -115,7 +115,7 @@ impl PreviewService {
 
     /// Takes an entry out of the cache; the container is left alone.
     pub fn forget(&self, key: &PreviewKey) {
-        self.inner.registry.remove(key, None);
+        self.inner.registry.remove(key);
     }
 
     /// Whether it was closed.

@@ -1,6 +1,6 @@
 //! Follows one container: its output, one warm-up request, and the probe that all callers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Inner;
+use super::{Inner, lock};
 use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
 use crate::preview::PreviewKey;
@@ -41,7 +41,6 @@ pub(super) struct WatchState {
     /// A warm-up request is on its way, to a server that is up.
     pub(super) warming: bool,
     pub(super) last_answer: Option<Answer>,
-    pub(super) ended: bool,
     pub(super) detail: Option<&'static str>,
 }
 
@@ -53,7 +52,9 @@ pub(super) struct Watch {
     /// Whether a task reads its output. An entry put in by hand has none.
     followed: bool,
     state: watch::Sender<WatchState>,
-    probed: Mutex<Option<(Instant, Answer)>>,
+    /// The last answer and when it came.
+    probed: StdMutex<Option<(Instant, Answer)>>,
+    probing: Mutex<()>,
     end: CancellationToken,
 }
 
@@ -71,7 +72,8 @@ impl Watch {
             target,
             followed,
             state,
-            probed: Mutex::default(),
+            probed: StdMutex::default(),
+            probing: Mutex::default(),
             end: CancellationToken::new(),
         }
     }
@@ -96,36 +98,40 @@ impl Watch {
     pub(super) async fn replayed(&self) {
         if self.followed {
             let mut state = self.state.subscribe();
-            drop(tokio::time::timeout(REPLAY_PATIENCE, state.wait_for(|state| state.replayed || state.ended)).await);
+            drop(tokio::time::timeout(REPLAY_PATIENCE, state.wait_for(|state| state.replayed)).await);
         }
     }
 
-    /// Waits until the page compiled or the container ended; tells whether it compiled.
+    /// Waits until the page compiled or nobody follows the container any more; tells whether it compiled.
     pub(super) async fn settled(&self) -> bool {
         let mut state = self.state.subscribe();
-        let settled = state.wait_for(|state| state.readiness.is_complete() || state.ended).await;
-        settled.is_ok_and(|state| state.readiness.is_complete() && !state.ended)
+        tokio::select! {
+            compiled = state.wait_for(|state| state.readiness.is_complete()) => compiled.is_ok(),
+            () = self.end.cancelled() => false,
+        }
     }
 
-    /// The shared probe: one request at a time, its answer good for `ttl`, and for all who asked before it was sent.
+    /// The log says that it compiled, and nothing else will.
+    pub(super) fn complete_by_logs(&self) {
+        self.state.send_modify(|state| state.readiness.complete_by_logs());
+    }
+
+    /// The shared probe: one request at a time, its answer good for `ttl`, and for all who asked before it came.
     pub(super) async fn probe(&self, probe: &Probe, ttl: Duration, deadline: Duration) -> Option<Answer> {
         let target = self.target.as_ref()?;
         let asked = Instant::now();
-        let mut probed = self.probed.lock().await;
-        if let Some((sent, answer)) = *probed
-            && (sent >= asked || sent.elapsed() < ttl)
-        {
-            return Some(answer);
+        let _one_at_a_time = self.probing.lock().await;
+        let known = *lock(&self.probed);
+        match known {
+            Some((came, answer)) if came >= asked || came.elapsed() < ttl => Some(answer),
+            _ => Some(self.ask(probe, target, deadline).await),
         }
-        let sent = Instant::now();
-        let answer = self.ask(probe, target, deadline).await;
-        *probed = Some((sent, answer));
-        Some(answer)
     }
 
     async fn ask(&self, probe: &Probe, target: &ProbeTarget, deadline: Duration) -> Answer {
         let mark = self.state.borrow().readiness.mark();
         let answer = probe.ask(target, deadline).await;
+        *lock(&self.probed) = Some((Instant::now(), answer));
         self.state.send_modify(|state| {
             state.last_answer = Some(answer);
             if let Some(status) = answer.status() {
@@ -152,7 +158,7 @@ impl Watch {
             let answer = self.ask(probe, target, deadline).await;
             self.state.send_modify(|state| state.warming = false);
             match answer {
-                Answer::Status(status) if status < 500 => return,
+                Answer::Status(_) if self.state.borrow().readiness.is_complete() => return,
                 // Not up when it was asked: again as soon as it says that it is.
                 Answer::NoServer if !up => {
                     let said = state.wait_for(|state| state.readiness.is_up());
@@ -230,6 +236,7 @@ impl Inner {
                 () = end.cancelled() => {}
                 () = closed.cancelled() => {}
             }
+            watch.end();
         });
     }
 
@@ -244,8 +251,7 @@ impl Inner {
         tokio::join!(
             async {
                 self.follow_output(key, watch).await;
-                watch.state.send_modify(|state| state.ended = true);
-                self.registry.remove(key, Some(&watch.container_id));
+                self.registry.remove_watch(key, watch);
                 // The warm-up asks a server that is gone: the token ends it.
                 watch.end();
             },

@@ -1,7 +1,9 @@
 //! The cache, and the queue of operations of each preview. Truth is in the engine: all of this can be rebuilt from it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +44,30 @@ impl ContainerInfo {
 pub(super) struct Flight {
     pub(super) result: watch::Sender<Option<Result<Started, Error>>>,
     /// Set under the registry's lock, once nobody waits: no one can join any more.
-    abandoned: std::sync::atomic::AtomicBool,
+    abandoned: AtomicBool,
+}
+
+/// Runs a flight. Its callers get an answer even if the task that runs it panics.
+pub(super) struct Pilot(Arc<Flight>);
+
+impl std::ops::Deref for Pilot {
+    type Target = Flight;
+
+    fn deref(&self) -> &Flight {
+        &self.0
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        self.result.send_if_modified(|result| {
+            let unanswered = result.is_none();
+            if unanswered {
+                *result = Some(Err(Error::Closed { operation: "start" }));
+            }
+            unanswered
+        });
+    }
 }
 
 /// A caller's view of a flight.
@@ -74,10 +99,8 @@ pub(super) struct Doing<'a> {
 
 impl Doing<'_> {
     pub(super) fn phase(&self, phase: Phase) {
-        if let Some(slot) = lock(&self.registry.slots).get_mut(&self.key)
-            && let Some(doing) = &mut slot.doing
-        {
-            doing.0 = phase;
+        if let Some(slot) = lock(&self.registry.slots).get_mut(&self.key) {
+            slot.doing = Some(phase);
         }
     }
 }
@@ -95,6 +118,8 @@ impl Drop for Doing<'_> {
 #[derive(Clone)]
 pub(super) struct Record {
     info: ContainerInfo,
+    /// When the engine last said so.
+    pub(super) seen: SystemTime,
     pub(super) watch: Arc<Watch>,
 }
 
@@ -114,9 +139,16 @@ impl Record {
 struct Slot {
     tail: Option<CancellationToken>,
     joinable: Option<Arc<Flight>>,
-    /// What is being done, and the name of the container that it is done to.
-    doing: Option<(Phase, String)>,
+    /// The container's name, as the operation that came last has it.
+    name: String,
+    doing: Option<Phase>,
     record: Option<Record>,
+}
+
+impl Slot {
+    fn is_busy(&self) -> bool {
+        self.doing.is_some() || self.tail.as_ref().is_some_and(|tail| !tail.is_cancelled())
+    }
 }
 
 #[derive(Default)]
@@ -126,27 +158,27 @@ pub(super) struct Registry {
 
 impl Registry {
     /// Joins the start at the end of the queue, or opens one; the opener gets its turn and has to run it.
-    pub(super) fn join_start(&self, key: &PreviewKey) -> (Ticket, Option<(Arc<Flight>, Turn)>) {
+    pub(super) fn join_start(&self, key: &PreviewKey, name: &str) -> (Ticket, Option<(Pilot, Turn)>) {
         let mut slots = lock(&self.slots);
         let slot = slots.entry(key.clone()).or_default();
         if let Some(flight) = &slot.joinable
             && flight.result.borrow().is_none()
-            && !flight.abandoned.load(std::sync::atomic::Ordering::Relaxed)
+            && !flight.abandoned.load(Ordering::Relaxed)
         {
             return (flight.result.subscribe(), None);
         }
         let (result, ticket) = watch::channel(None);
         let flight = Arc::new(Flight { result, abandoned: false.into() });
         slot.joinable = Some(Arc::clone(&flight));
-        (ticket, Some((flight, Self::queue(slot))))
+        (ticket, Some((Pilot(flight), Self::queue(slot, name))))
     }
 
     /// A turn at the end of the queue, which later starts do not join past.
-    pub(super) fn queue_stop(&self, key: &PreviewKey) -> Turn {
+    pub(super) fn queue_stop(&self, key: &PreviewKey, name: &str) -> Turn {
         let mut slots = lock(&self.slots);
         let slot = slots.entry(key.clone()).or_default();
         slot.joinable = None;
-        Self::queue(slot)
+        Self::queue(slot, name)
     }
 
     /// Ends a turn.
@@ -155,7 +187,8 @@ impl Registry {
         Self::tidy(&mut lock(&self.slots), key);
     }
 
-    fn queue(slot: &mut Slot) -> Turn {
+    fn queue(slot: &mut Slot, name: &str) -> Turn {
+        name.clone_into(&mut slot.name);
         let over = CancellationToken::new();
         let before = slot.tail.replace(over.clone()).unwrap_or_else(|| {
             let done = CancellationToken::new();
@@ -169,19 +202,19 @@ impl Registry {
     pub(super) fn abandon(&self, flight: &Flight) -> bool {
         let _no_one_joins_now = lock(&self.slots);
         let unwanted = flight.result.receiver_count() == 0;
-        flight.abandoned.store(unwanted, std::sync::atomic::Ordering::Relaxed);
+        flight.abandoned.store(unwanted, Ordering::Relaxed);
         unwanted
     }
 
     /// Begins to show what an operation does.
-    pub(super) fn doing(&self, key: &PreviewKey, name: &str, phase: Phase) -> Doing<'_> {
-        lock(&self.slots).entry(key.clone()).or_default().doing = Some((phase, name.to_owned()));
+    pub(super) fn doing(&self, key: &PreviewKey, phase: Phase) -> Doing<'_> {
+        lock(&self.slots).entry(key.clone()).or_default().doing = Some(phase);
         Doing { registry: self, key: key.clone() }
     }
 
     /// What is being done to a preview.
     pub(super) fn phase(&self, key: &PreviewKey) -> Option<Phase> {
-        lock(&self.slots).get(key).and_then(|slot| slot.doing.as_ref()).map(|doing| doing.0)
+        lock(&self.slots).get(key).and_then(|slot| slot.doing)
     }
 
     pub(super) fn record(&self, key: &PreviewKey) -> Option<Record> {
@@ -193,7 +226,7 @@ impl Registry {
         let slots = lock(&self.slots);
         let name = |slot: &Slot| {
             let cached = slot.record.as_ref().map(|record| record.info.container_name.clone());
-            cached.or_else(|| slot.doing.as_ref().map(|doing| doing.1.clone()))
+            cached.or_else(|| slot.is_busy().then(|| slot.name.clone()))
         };
         let mut previews: Vec<_> = slots.iter().filter_map(|(key, slot)| Some((key.clone(), name(slot)?))).collect();
         previews.sort();
@@ -216,10 +249,11 @@ impl Registry {
             && record.watch.is_followed()
             && record.info.port == info.port
         {
+            record.seen = SystemTime::now();
             return (Arc::clone(&record.watch), false);
         }
         let watch = Arc::new(watch());
-        if let Some(old) = slot.record.replace(Record { info, watch: Arc::clone(&watch) }) {
+        if let Some(old) = slot.record.replace(Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) }) {
             old.watch.end();
         }
         (watch, true)
@@ -233,7 +267,7 @@ impl Registry {
             Some(record) if record.watch.is_of(&info.container_id) => record.info = info,
             record => {
                 let watch = Arc::new(Watch::new(info.container_id.clone(), None, target, false));
-                if let Some(old) = record.replace(Record { info, watch }) {
+                if let Some(old) = record.replace(Record { info, seen: SystemTime::now(), watch }) {
                     old.watch.end();
                 }
             }
@@ -244,14 +278,24 @@ impl Registry {
     pub(super) fn complete(&self, key: &PreviewKey) {
         if let Some(record) = lock(&self.slots).get_mut(key).and_then(|slot| slot.record.as_mut()) {
             record.info.compilation_complete = true;
+            record.watch.complete_by_logs();
         }
     }
 
-    /// Takes an entry out and ends its watch; with `container_id` only if it is of that container.
-    pub(super) fn remove(&self, key: &PreviewKey, container_id: Option<&str>) {
+    /// Takes an entry out and ends its watch.
+    pub(super) fn remove(&self, key: &PreviewKey) {
+        self.remove_if(key, |_| true);
+    }
+
+    /// Takes an entry out only if it still has the watch that was looked at: a newer container is another matter.
+    pub(super) fn remove_watch(&self, key: &PreviewKey, watch: &Watch) {
+        self.remove_if(key, |current| std::ptr::eq(current, watch));
+    }
+
+    fn remove_if(&self, key: &PreviewKey, condition: impl Fn(&Watch) -> bool) {
         let mut slots = lock(&self.slots);
         if let Some(slot) = slots.get_mut(key)
-            && slot.record.as_ref().is_some_and(|record| container_id.is_none_or(|id| record.watch.is_of(id)))
+            && slot.record.as_ref().is_some_and(|record| condition(&record.watch))
             && let Some(record) = slot.record.take()
         {
             record.watch.end();
@@ -260,11 +304,7 @@ impl Registry {
     }
 
     fn tidy(slots: &mut HashMap<PreviewKey, Slot>, key: &PreviewKey) {
-        let idle = slots.get(key).is_some_and(|slot| {
-            slot.record.is_none()
-                && slot.doing.is_none()
-                && slot.tail.as_ref().is_none_or(CancellationToken::is_cancelled)
-        });
+        let idle = slots.get(key).is_some_and(|slot| slot.record.is_none() && !slot.is_busy());
         if idle {
             slots.remove(key);
         }
@@ -291,12 +331,12 @@ mod tests {
     fn starts_join_only_while_no_stop_stands_between() {
         let registry = Registry::default();
         let key = PreviewKey::project(1);
-        let (_first, opened) = registry.join_start(&key);
+        let (_first, opened) = registry.join_start(&key, "x");
         assert!(opened.is_some());
-        let (_second, joined) = registry.join_start(&key);
+        let (_second, joined) = registry.join_start(&key, "x");
         assert!(joined.is_none());
-        let stop = registry.queue_stop(&key);
-        let (_third, opened_again) = registry.join_start(&key);
+        let stop = registry.queue_stop(&key, "x");
+        let (_third, opened_again) = registry.join_start(&key, "x");
         assert!(opened_again.is_some());
         assert!(!stop.before.is_cancelled());
         drop(opened);
@@ -307,32 +347,45 @@ mod tests {
     fn an_abandoned_flight_is_not_joined() {
         let registry = Registry::default();
         let key = PreviewKey::project(1);
-        let (ticket, opened) = registry.join_start(&key);
+        let (ticket, opened) = registry.join_start(&key, "x");
         let Some((flight, _turn)) = opened else {
             return assert!(opened.is_some());
         };
         assert!(!registry.abandon(&flight));
         drop(ticket);
         assert!(registry.abandon(&flight));
-        assert!(registry.join_start(&key).1.is_some());
+        assert!(registry.join_start(&key, "x").1.is_some());
     }
 
     #[test]
-    fn only_the_named_container_is_taken_out() {
+    fn only_the_entry_that_was_looked_at_is_taken_out() {
         let registry = Registry::default();
+        let key = PreviewKey::project(1);
         registry.put(info(1, "a"), None);
-        registry.remove(&PreviewKey::project(1), Some("b"));
+        let Some(old) = registry.record(&key) else { return assert!(registry.record(&key).is_some()) };
+        registry.put(info(1, "b"), None);
+        registry.remove_watch(&key, &old.watch);
         assert_eq!(registry.containers().len(), 1);
-        registry.remove(&PreviewKey::project(1), Some("a"));
+        registry.remove(&key);
         assert!(registry.containers().is_empty());
+    }
+
+    #[test]
+    fn callers_of_a_flight_whose_task_died_get_an_answer() {
+        let registry = Registry::default();
+        let key = PreviewKey::project(1);
+        let (ticket, opened) = registry.join_start(&key, "x");
+        drop(opened);
+        assert!(matches!(*ticket.borrow(), Some(Err(Error::Closed { .. }))));
+        assert!(registry.join_start(&key, "x").1.is_some());
     }
 
     #[test]
     fn an_idle_slot_is_given_back() {
         let registry = Registry::default();
         let key = PreviewKey::project(1);
-        let turn = registry.queue_stop(&key);
-        drop(registry.doing(&key, "x", Phase::Stopping));
+        let turn = registry.queue_stop(&key, "x");
+        drop(registry.doing(&key, Phase::Stopping));
         registry.finish(&key, turn);
         assert!(lock(&registry.slots).is_empty());
     }

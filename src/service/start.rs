@@ -21,7 +21,8 @@ use crate::preview::{
 };
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
-const UNSTARTED_PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than a password may take to set: else the one that is late would overwrite the one that replaced it.
+const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(50);
 /// How long foreign processes' ports are stepped over.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +44,12 @@ pub struct StartRequest {
     pub until_ready: bool,
 }
 
+impl StartRequest {
+    fn has_left(&self) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.left())
+    }
+}
+
 /// A preview that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
@@ -50,6 +57,8 @@ pub struct Started {
     pub url: String,
     /// The container's id.
     pub container_id: String,
+    /// Whether this start made the container; else it was found running.
+    pub fresh: bool,
 }
 
 /// What one look at the engine said.
@@ -75,12 +84,13 @@ impl PreviewService {
     pub async fn start(&self, request: StartRequest) -> Result<Started, Error> {
         environment::validate(&request.variables)?;
         let started = loop {
-            let (mut ticket, opened) = self.inner.registry.join_start(&request.key);
+            let (mut ticket, opened) = self.inner.registry.join_start(&request.key, &request.name);
+            let hooks = request.hooks.as_deref().filter(|_| opened.is_some());
             if let Some((flight, turn)) = opened {
                 let (inner, request) = (Arc::clone(&self.inner), request.clone());
                 self.inner.tasks.spawn(async move {
                     turn.come().await;
-                    let result = inner.start(&request, &flight).await;
+                    let result = Box::pin(inner.start(&request, &flight)).await;
                     flight.result.send_replace(Some(result));
                     inner.registry.finish(&request.key, turn);
                 });
@@ -91,9 +101,16 @@ impl PreviewService {
             };
             match result {
                 // The caller whose hooks were used left, or all had left before we came: begin anew.
-                Some(Err(Error::Abandoned { .. })) if !self.inner.closed.is_cancelled() => {}
-                Some(result) => break result?,
-                None => return Err(Error::Closed { operation: "start" }),
+                Some(Err(Error::Abandoned { .. })) if !self.inner.closed.is_cancelled() && !request.has_left() => {}
+                Some(Err(Error::Abandoned { .. })) | None => return Err(Error::Closed { operation: "start" }),
+                Some(result) => {
+                    let started = result?;
+                    // Not within the preview's turn: a monitor may take long, and a stop must not wait for it.
+                    if started.fresh {
+                        ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
+                    }
+                    break started;
+                }
             }
         };
         if request.until_ready {
@@ -103,31 +120,46 @@ impl PreviewService {
     }
 
     async fn wait_ready(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
-        if let Some(record) = self.inner.registry.record(key)
-            && record.watch.is_of(&started.container_id)
-            && record.watch.settled().await
-        {
-            return Ok(());
+        loop {
+            let record = self.inner.registry.record(key);
+            if let Some(record) = record.filter(|record| record.watch.is_of(&started.container_id))
+                && record.watch.settled().await
+            {
+                return Ok(());
+            }
+            if self.inner.closed.is_cancelled() {
+                return Err(Error::Closed { operation: "start" });
+            }
+            let found = self.inner.engine.inspect(&started.container_id).await;
+            let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
+            match found {
+                // Somebody took the entry out of the cache while we waited.
+                Some(container) if container.is_running() && !self.inner.engine.traits().supplied => {
+                    self.inner.adopt(key, &container);
+                }
+                found => return Err(self.failed(key, started, found).await),
+            }
         }
-        let found = self.inner.engine.inspect(&started.container_id).await;
-        let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
-        Err(Error::PreviewFailed {
+    }
+
+    async fn failed(&self, key: &PreviewKey, started: &Started, found: Option<Container>) -> Error {
+        Error::PreviewFailed {
             preview: key.clone(),
             exit_code: found.and_then(|container| container.exit_code),
             last_lines: self.inner.last_lines(&started.container_id).await,
-        })
+        }
     }
 }
 
 impl Inner {
     async fn start(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Started, Error> {
-        for _ in 0..MAX_RACES {
+        for races in 0..MAX_RACES {
             if self.is_unwanted(flight) {
                 return Err(Error::Abandoned { preview: request.key.clone() });
             }
-            match self.attempt(request, flight).await? {
+            match self.attempt(request, flight, races).await? {
                 Attempt::Started(started) => return Ok(started),
-                Attempt::LostRace => {}
+                Attempt::LostRace => tokio::time::sleep(POLL).await,
             }
         }
         Err(Error::ContainerStart {
@@ -137,9 +169,14 @@ impl Inner {
         })
     }
 
-    async fn attempt(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Attempt, Error> {
+    async fn attempt(
+        self: &Arc<Self>,
+        request: &StartRequest,
+        flight: &Flight,
+        races: usize,
+    ) -> Result<Attempt, Error> {
         let found = if self.engine.traits().supplied {
-            match self.find_supplied(request).await? {
+            match self.find_supplied(request, flight, races).await? {
                 Ok(known) => return Ok(Attempt::Started(known)),
                 Err(found) => found,
             }
@@ -147,7 +184,14 @@ impl Inner {
             self.find(request, flight).await?
         };
         if let Found::Running(container) = found {
-            return Ok(self.started(request, &container).map_or(Attempt::LostRace, Attempt::Started));
+            return match self.started(request, &container) {
+                Some(started) => Ok(Attempt::Started(started)),
+                None => Err(Error::ContainerConflict {
+                    preview: request.key.clone(),
+                    name: request.name.clone(),
+                    problem: format!("runs, but publishes no port for {}/tcp", self.settings.preview_port),
+                }),
+            };
         }
         self.make(request, flight, found).await
     }
@@ -179,17 +223,26 @@ impl Inner {
     }
 
     /// A supplied engine is asked about the entry that is known (Ok), else once by name.
-    async fn find_supplied(&self, request: &StartRequest) -> Result<Result<Started, Found>, Error> {
+    async fn find_supplied(
+        &self,
+        request: &StartRequest,
+        flight: &Flight,
+        races: usize,
+    ) -> Result<Result<Started, Found>, Error> {
         let key = &request.key;
         let failed = |source| Error::engine("start", Some(key), source);
         if let Some(record) = self.registry.record(key) {
             let info = record.info();
             match self.engine.inspect(&info.container_id).await.map_err(failed)? {
                 Some(container) if !container.is_dead() => {
-                    return Ok(Ok(Started { url: info.url, container_id: info.container_id }));
+                    return Ok(Ok(Started { url: info.url, container_id: info.container_id, fresh: false }));
                 }
-                _ => self.registry.remove(key, None),
+                _ => self.registry.remove_watch(key, &record.watch),
             }
+        }
+        if races > 0 {
+            // Whoever won the name may be between making and starting it.
+            return self.find(request, flight).await.map(Err);
         }
         Ok(Err(match self.engine.inspect(&request.name).await.map_err(failed)? {
             Some(container)
@@ -223,7 +276,7 @@ impl Inner {
         } else {
             folder::resolve(&self.settings.projects_dir, key).await?
         };
-        let doing = self.registry.doing(key, &request.name, Phase::Creating);
+        let doing = self.registry.doing(key, Phase::Creating);
         if let Found::Dead(container) = found {
             log::info!(target: "kosuke_docker::service", "{key}: removing container {} that does not run", request.name);
             let removed = self.engine.remove(&container.id).await;
@@ -260,8 +313,7 @@ impl Inner {
             },
             Made::Supplied(id, port) => self.register_supplied(request, id, port),
         };
-        ask(request.hooks.as_deref(), key, HookRequest::Monitor(started.container_id.clone())).await?;
-        Ok(Attempt::Started(started))
+        Ok(Attempt::Started(Started { fresh: true, ..started }))
     }
 
     async fn host_ports(&self, request: &StartRequest) -> Result<(u16, u16), Error> {
@@ -309,7 +361,7 @@ impl Inner {
         loop {
             let created = match self.engine.create(spec).await {
                 Ok(created) => created,
-                Err(EngineError::Conflict(_)) if !supplied => return Ok(None),
+                Err(EngineError::Conflict(_)) => return Ok(None),
                 Err(source) => {
                     self.remove_unknown(request, token).await;
                     return Err(Self::refused(key, "create", spec, source));
@@ -330,7 +382,8 @@ impl Inner {
                 return Err(Error::Abandoned { preview: key.clone() });
             }
             return match self.start_on_a_free_port(&created.id, spec).await {
-                Err(EngineError::NotFound(_)) => Ok(None),
+                // The container is gone; or it is the network that is not there any more, in the same words.
+                Err(EngineError::NotFound(_)) if matches!(self.engine.inspect(&created.id).await, Ok(None)) => Ok(None),
                 Err(source) => {
                     self.undo(key, &created.id).await;
                     Err(Self::refused(key, "start", spec, source))
@@ -427,7 +480,7 @@ impl Inner {
             return Some(started);
         }
         self.adopt(&request.key, container);
-        Some(Started { url: self.url(port), container_id: container.id.clone() })
+        Some(Started { url: self.url(port), container_id: container.id.clone(), fresh: false })
     }
 
     /// The watch of a running container: the one that is there, or a new one.
@@ -445,7 +498,7 @@ impl Inner {
 
     fn register_supplied(self: &Arc<Self>, request: &StartRequest, id: String, port: u16) -> Started {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
-        let started = Started { url: info.url.clone(), container_id: id.clone() };
+        let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
         let (watch, new) = self.registry.register(info, || Watch::new(id, None, target, true));
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));

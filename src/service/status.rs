@@ -50,6 +50,7 @@ impl Inner {
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
         let doing = self.registry.phase(key);
+        let known = self.registry.record(key);
         let container = match self.engine.inspect(name).await {
             Ok(container) => container,
             Err(source @ (EngineError::Unreachable(_) | EngineError::Timeout(_))) => {
@@ -61,16 +62,28 @@ impl Inner {
             Err(source) => return Err(Error::engine("status", Some(key), source)),
         };
         let Some(container) = container.filter(|container| self.check_ours(key, container).is_ok()) else {
-            self.registry.remove(key, None);
+            if let Some(known) = known {
+                self.registry.remove_watch(key, &known.watch);
+            }
             let making = doing.filter(|phase| matches!(phase, Phase::Pulling | Phase::Creating));
             return Ok(making.map(|phase| blank(key, name, phase)));
         };
         let mut preview = from_labels(key, &container);
         match container.state {
+            // Until it is gone, what is being stopped counts as running: an exit code would look like a crash.
+            _ if doing == Some(Phase::Stopping) => {
+                let port = container.ports.get(&self.settings.preview_port).copied();
+                preview.phase = Phase::Stopping;
+                preview.running = true;
+                preview.port = port.or_else(|| known.map(|known| known.info().port));
+                preview.url = preview.port.map(|port| self.url(port));
+            }
             State::Created => preview.phase = Phase::Creating,
             State::Removing => preview.phase = Phase::Stopping,
             State::Exited | State::Unknown => {
-                self.registry.remove(key, Some(&container.id));
+                if let Some(known) = known.filter(|known| known.watch.is_of(&container.id)) {
+                    self.registry.remove_watch(key, &known.watch);
+                }
                 preview.phase = if container.oom_killed { Phase::OomKilled } else { Phase::Exited };
                 preview.exit_code = container.exit_code;
                 preview.last_lines = self.last_lines(&container.id).await;
@@ -86,9 +99,6 @@ impl Inner {
                     preview.compilation_complete = watch.state().readiness.is_complete();
                 } else {
                     self.look(key, &mut preview, &watch, hooks).await?;
-                    if doing == Some(Phase::Stopping) {
-                        preview.phase = Phase::Stopping;
-                    }
                 }
             }
         }
@@ -158,7 +168,7 @@ impl Inner {
         let info = record.info();
         let found = self.engine.inspect(&info.container_id).await;
         if matches!(&found, Ok(None)) || matches!(&found, Ok(Some(container)) if container.is_dead()) {
-            self.registry.remove(key, None);
+            self.registry.remove_watch(key, &record.watch);
             return Ok(None);
         }
         let mut preview = blank(key, &info.container_name, Phase::Starting);
@@ -178,7 +188,9 @@ impl Inner {
     }
 
     fn last_known(&self, key: &PreviewKey, source: &EngineError) -> Option<Preview> {
-        let info = self.registry.record(key)?.info();
+        // An entry that was put in by hand was never verified.
+        let record = self.registry.record(key).filter(|record| record.watch.is_followed())?;
+        let info = record.info();
         let mut preview = blank(key, &info.container_name, Phase::EngineUnreachable);
         preview.running = true;
         preview.port = Some(info.port);
@@ -187,6 +199,7 @@ impl Inner {
         preview.compilation_complete = info.compilation_complete;
         preview.is_responding = info.is_responding;
         preview.detail = Some(source.to_string());
+        preview.as_of = record.seen;
         Some(preview)
     }
 }

@@ -18,11 +18,11 @@ impl PreviewService {
     /// # Errors
     /// When the engine refuses, or the container is not ours to remove. A caller that leaves does not cancel it.
     pub async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
-        let turn = self.inner.registry.queue_stop(key);
+        let turn = self.inner.registry.queue_stop(key, name);
         let (inner, key, name) = (Arc::clone(&self.inner), key.clone(), name.to_owned());
         let stopping = self.inner.tasks.spawn(async move {
             turn.come().await;
-            let doing = inner.registry.doing(&key, &name, Phase::Stopping);
+            let doing = inner.registry.doing(&key, Phase::Stopping);
             let stopped = if inner.engine.traits().supplied {
                 inner.stop_supplied(&key).await
             } else {
@@ -59,7 +59,7 @@ impl Inner {
     async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
         let failed = |source| Error::engine("stop", Some(key), source);
         let Some(container) = self.engine.inspect(name).await.map_err(failed)? else {
-            self.registry.remove(key, None);
+            self.registry.remove(key);
             return Ok(());
         };
         self.check_ours(key, &container)?;
@@ -67,7 +67,7 @@ impl Inner {
             self.engine.stop(&container.id, self.settings.preview_stop_timeout).await.map_err(failed)?;
         }
         self.engine.remove(&container.id).await.map_err(failed)?;
-        self.registry.remove(key, None);
+        self.registry.remove(key);
         log::info!(target: "kosuke_docker::service", "{key}: stopped");
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Inner {
             let project = key.project_id;
             log::error!(target: "kosuke_docker::service", "Error stopping container for project {project}: {error}");
         }
-        self.registry.remove(key, None);
+        self.registry.remove(key);
         Ok(())
     }
 

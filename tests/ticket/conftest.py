@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from unittest.mock import MagicMock, patch
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import ContainerInfo, DockerService, Settings, configure
 
 

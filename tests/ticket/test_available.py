@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from unittest.mock import MagicMock, patch
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import DockerService
 
 

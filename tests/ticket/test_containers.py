@@ -6,7 +6,6 @@ from collections.abc import Callable, MutableMapping
 from unittest.mock import MagicMock
 
 import pytest
-
 from kosuke_docker import ContainerInfo, DockerService
 
 MakeEntry = Callable[..., ContainerInfo]

@@ -7,7 +7,6 @@ from unittest.mock import AsyncMock, MagicMock, patch
 
 import asyncpg
 import pytest
-
 from kosuke_docker import DockerService, Settings
 
 
@@ -49,9 +48,7 @@ async def test_the_settings_reach_connect(client: MagicMock, connect: AsyncMock)
         }
     )
     await DockerService(settings)._ensure_project_database(7)
-    connect.assert_awaited_once_with(
-        host="db.example", port=6543, user="admin", password="s3cret", database="main"
-    )
+    connect.assert_awaited_once_with(host="db.example", port=6543, user="admin", password="s3cret", database="main")
 
 
 async def test_no_server_no_connection(client: MagicMock, connect: AsyncMock) -> None:
@@ -100,7 +97,6 @@ async def test_no_connection_is_logged(
 async def test_a_start_makes_the_database_first(
     service: DockerService,
     client: MagicMock,
-    made: MagicMock,
     connect: AsyncMock,
     connection: AsyncMock,
     error: Exception | None,
@@ -110,7 +106,7 @@ async def test_a_start_makes_the_database_first(
 
     def run(**_: object) -> MagicMock:
         closed_before_run.append(connection.close.await_count == 1)
-        return made
+        return MagicMock()
 
     client.containers.run.side_effect = run
     await service.start_preview(123)

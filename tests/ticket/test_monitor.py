@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from unittest.mock import MagicMock
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import ContainerInfo, DockerService
 
 MakeEntry = Callable[..., ContainerInfo]
@@ -36,7 +35,9 @@ async def test_a_phrase_anywhere_is_enough(service: DockerService, entry: MakeEn
     container.logs.assert_called_once_with(stream=True, follow=True)
 
 
-@pytest.mark.parametrize("chunks", [[], [b"> next dev\n", b"failed to compile\n", b"ready\n", b"Compiled Successfully"]])
+@pytest.mark.parametrize(
+    "chunks", [[], [b"> next dev\n", b"failed to compile\n", b"ready\n", b"Compiled Successfully"]]
+)
 async def test_without_a_phrase_nothing_changes(
     service: DockerService, entry: MakeEntry, caplog: pytest.LogCaptureFixture, chunks: list[bytes]
 ) -> None:

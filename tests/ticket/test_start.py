@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, patch
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import (
     ContainerInfo,
     ContainerStartError,
@@ -24,7 +24,13 @@ from kosuke_docker import (
 )
 
 MakeEntry = Callable[..., ContainerInfo]
+PROJECTS = Path("projects").absolute()
 BASE = {"PROJECT_ID": "123", "NODE_ENV": "development", "PORT": "3000", "NEXT_TELEMETRY_DISABLED": "1"}
+
+
+def named(value: object) -> str:
+    """The id of a parameter: mocks have an address in theirs."""
+    return value if isinstance(value, str) else "mock"
 
 
 def calls(client: MagicMock) -> list[str]:
@@ -56,7 +62,7 @@ async def test_one_look_and_one_run(service: DockerService, client: MagicMock) -
         name="kosuke-preview-123",
         command=["sh", "-c", "cd /app && npm run dev -- -H 0.0.0.0"],
         ports={"3000/tcp": 3001},
-        volumes={str(Path("projects/123").absolute()): {"bind": "/app", "mode": "rw"}},
+        volumes={str(PROJECTS / "123"): {"bind": "/app", "mode": "rw"}},
         working_dir="/app",
         environment={**BASE, "CUSTOM_VAR": "value"},
         network="kosuke_default",
@@ -152,7 +158,7 @@ async def test_a_running_container_is_adopted(service: DockerService, client: Ma
         {"3000/tcp": [{"HostPort": True}]},
         {"3000/tcp": [{"HostPort": "many"}]},
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r"<MagicMock[^>]*>", "mock", repr(value)),
 )
 async def test_a_running_container_without_a_real_port_is_replaced(
     service: DockerService, client: MagicMock, ports: object
@@ -167,7 +173,7 @@ async def test_a_running_container_without_a_real_port_is_replaced(
     assert service.containers[123].container_id == "made"
 
 
-@pytest.mark.parametrize("status", ["exited", "dead", "created", "paused", MagicMock()], ids=str)
+@pytest.mark.parametrize("status", ["exited", "dead", "created", "paused", MagicMock()], ids=named)
 async def test_a_container_that_does_not_run_is_replaced(
     service: DockerService, client: MagicMock, made: MagicMock, status: object
 ) -> None:
@@ -175,7 +181,12 @@ async def test_a_container_that_does_not_run_is_replaced(
     found = MagicMock(status=status)
     found.remove.side_effect = lambda **_: order.append("remove")
     client.containers.get.side_effect = answering(kosuke_preview_123=found)
-    client.containers.run.side_effect = lambda **_: order.append("run") or made
+
+    def run(**_: object) -> MagicMock:
+        order.append("run")
+        return made
+
+    client.containers.run.side_effect = run
     await service.start_preview(123)
     found.remove.assert_called_once_with(force=True)
     found.stop.assert_not_called()
@@ -192,7 +203,7 @@ async def test_a_client_of_mere_mocks_starts_too(service: DockerService, client:
     assert isinstance(service.containers[123].container_id, str)
 
 
-@pytest.mark.parametrize("status", ["running", "paused", "restarting", MagicMock()], ids=str)
+@pytest.mark.parametrize("status", ["running", "paused", "restarting", MagicMock()], ids=named)
 async def test_a_known_preview_is_not_run_again(
     service: DockerService, client: MagicMock, entry: MakeEntry, status: object
 ) -> None:

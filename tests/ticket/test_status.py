@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from unittest.mock import AsyncMock, MagicMock, patch
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import ContainerInfo, DockerService, PreviewStatus
 
 MakeEntry = Callable[..., ContainerInfo]
@@ -127,4 +126,4 @@ async def test_a_real_answer_counts_when_it_is_2xx(
         preview = await service.get_preview(123)
     assert status.is_responding is responding
     assert preview is not None
-    assert preview.http_status == int(line.split()[0])
+    assert preview.http_status == int(line.split(maxsplit=1)[0])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from unittest.mock import MagicMock, call
 
-import docker
+import docker.errors
 import pytest
-
 from kosuke_docker import ContainerInfo, DockerService
 
 MakeEntry = Callable[..., ContainerInfo]
@@ -56,13 +55,12 @@ async def test_a_container_that_is_gone_is_no_error(
 @pytest.mark.parametrize("error", [docker.errors.APIError("boom"), RuntimeError("boom"), TimeoutError("boom")])
 async def test_another_error_is_logged_and_the_entry_goes(
     service: DockerService,
-    client: MagicMock,
     entry: MakeEntry,
     caplog: pytest.LogCaptureFixture,
     step: str,
     error: Exception,
 ) -> None:
-    container = MagicMock()
+    client, container = service.client, MagicMock()
     client.containers.get.side_effect = [container]
     (client.containers.get if step == "get" else getattr(container, step)).side_effect = error
     service.containers[123] = entry()

@@ -33,6 +33,8 @@ def _patched_database() -> Callable[[Settings, int], Awaitable[None]] | None:
 
 async def _create_database(settings: Settings, project_id: int) -> None:
     """The ticket's way, over the patched ``asyncpg.connect``."""
+    if not settings.postgres_host:
+        return
     connect = sys.modules["asyncpg"].connect
     name = f"kosuke_project_{project_id}"
     try:
