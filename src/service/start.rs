@@ -1,6 +1,7 @@
 //! Start: single-flight per preview, an owned task that its callers join.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::monitor::Watch;
 use super::prepare::{Database, Prepared};
-use super::registry::{ContainerInfo, Flight};
+use super::registry::{ContainerInfo, Flight, Ticket};
 use super::{Inner, PreviewService};
 use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
@@ -69,6 +70,13 @@ enum Found {
     Dead(Container),
 }
 
+/// A place in a flight.
+struct Joined {
+    ticket: Ticket,
+    /// Whether this caller opened it, so that its hooks are used.
+    opened: bool,
+}
+
 /// How one attempt ended, if not with an error.
 enum Attempt {
     Started(Started),
@@ -77,46 +85,62 @@ enum Attempt {
 }
 
 impl PreviewService {
-    /// Starts the preview, or joins the start that is under way, or adopts the container that runs.
+    /// Starts the preview, or joins the start that is under way, or adopts the container that runs. The place in the
+    /// queue is taken at the call, not at the first poll.
     ///
     /// # Errors
     /// See [`Error`]; then nothing of the attempt is left.
-    pub async fn start(&self, request: StartRequest) -> Result<Started, Error> {
-        environment::validate(&request.variables)?;
-        let started = loop {
-            let (mut ticket, opened) = self.inner.registry.join_start(&request.key, &request.name);
-            let hooks = request.hooks.as_deref().filter(|_| opened.is_some());
-            if let Some((flight, turn)) = opened {
-                let (inner, request) = (Arc::clone(&self.inner), request.clone());
-                self.inner.tasks.spawn(async move {
-                    turn.come().await;
-                    let result = Box::pin(inner.start(&request, &flight)).await;
-                    flight.result.send_replace(Some(result));
-                    inner.registry.finish(&request.key, turn);
-                });
-            }
-            let result = match ticket.wait_for(Option::is_some).await {
-                Ok(result) => result.clone(),
-                Err(_) => None,
-            };
-            match result {
-                // The caller whose hooks were used left, or all had left before we came: begin anew.
-                Some(Err(Error::Abandoned { .. })) if !self.inner.closed.is_cancelled() && !request.has_left() => {}
-                Some(Err(Error::Abandoned { .. })) | None => return Err(Error::Closed { operation: "start" }),
-                Some(result) => {
-                    let started = result?;
-                    // Not within the preview's turn: a monitor may take long, and a stop must not wait for it.
-                    if started.fresh {
-                        ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
+    pub fn start(&self, request: StartRequest) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
+        let service = self.clone();
+        let first = environment::validate(&request.variables).map(|()| self.join(&request));
+        async move {
+            let mut joined = first?;
+            loop {
+                let result = match joined.ticket.wait_for(Option::is_some).await {
+                    Ok(result) => result.clone(),
+                    Err(_) => None,
+                };
+                match result {
+                    // The caller whose hooks were used left, or all had left before we came: begin anew.
+                    Some(Err(Error::Abandoned { .. })) if !service.is_closed() && !request.has_left() => {
+                        joined = service.join(&request);
                     }
-                    break started;
+                    Some(Err(Error::Abandoned { .. })) | None => return Err(Error::Closed { operation: "start" }),
+                    Some(result) => {
+                        let started = result?;
+                        service.after_start(&request, &started, joined.opened).await?;
+                        return Ok(started);
+                    }
                 }
             }
-        };
-        if request.until_ready {
-            self.wait_ready(&request.key, &started).await?;
         }
-        Ok(started)
+    }
+
+    fn join(&self, request: &StartRequest) -> Joined {
+        let (ticket, opened) = self.inner.registry.join_start(&request.key, &request.name);
+        let joined = Joined { ticket, opened: opened.is_some() };
+        if let Some((flight, turn)) = opened {
+            let (inner, request) = (Arc::clone(&self.inner), request.clone());
+            self.inner.tasks.spawn(async move {
+                turn.come().await;
+                let result = Box::pin(inner.start(&request, &flight)).await;
+                flight.result.send_replace(Some(result));
+                inner.registry.finish(&request.key, turn);
+            });
+        }
+        joined
+    }
+
+    /// Not within the preview's turn: both may take long, and a stop must not wait for them.
+    async fn after_start(&self, request: &StartRequest, started: &Started, opened: bool) -> Result<(), Error> {
+        if opened && started.fresh {
+            let hooks = request.hooks.as_deref();
+            ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
+        }
+        if request.until_ready {
+            self.wait_ready(&request.key, started).await?;
+        }
+        Ok(())
     }
 
     async fn wait_ready(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {

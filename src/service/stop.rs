@@ -1,5 +1,6 @@
 //! Stop: an owned task behind what is queued already. When it returns the container is gone and its name is free.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -13,11 +14,11 @@ use crate::preview::{LABEL_PROJECT, Phase, PreviewKey};
 const PARALLEL_STOPS: usize = 8;
 
 impl PreviewService {
-    /// Stops and removes the preview's container. No container is no error.
+    /// Stops and removes the preview's container. No container is no error. The place in the queue is taken at the call.
     ///
     /// # Errors
     /// When the engine refuses, or the container is not ours to remove. A caller that leaves does not cancel it.
-    pub async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
+    pub fn stop(&self, key: &PreviewKey, name: &str) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let turn = self.inner.registry.queue_stop(key, name);
         let (inner, key, name) = (Arc::clone(&self.inner), key.clone(), name.to_owned());
         let stopping = self.inner.tasks.spawn(async move {
@@ -32,7 +33,7 @@ impl PreviewService {
             inner.registry.finish(&key, turn);
             stopped
         });
-        stopping.await.unwrap_or(Err(Error::Closed { operation: "stop" }))
+        async move { stopping.await.unwrap_or(Err(Error::Closed { operation: "stop" })) }
     }
 
     /// Stops every preview of this owner, and what is being started here. All are tried.

@@ -227,3 +227,34 @@ async def test_a_replaced_database_hook_means_admin(
     assert (await service.get_preview(project_id)).database_isolation == "admin"
     mine = login(environment(world.container(project_id))["DATABASE_URL"])
     assert (mine["user"], mine["password"]) == ("postgres", postgres["postgres_password"])
+
+
+async def test_an_admin_that_is_no_superuser_hands_over_all_the_same(
+    world: Any, postgres: dict[str, Any], server: Server, project_id: int
+) -> None:
+    admin = f"admin_{project_id}"
+    await server.fetch(f"CREATE ROLE {admin} LOGIN CREATEDB CREATEROLE PASSWORD 'admin'")
+    world.project(project_id)
+    service = world.service(**{**postgres, "postgres_user": admin, "postgres_password": "admin"})
+    await service.start_preview(project_id)
+    preview = await service.get_preview(project_id)
+    assert (preview.database, preview.database_isolation) == ("ready", "role")
+    mine = login(environment(world.container(project_id))["DATABASE_URL"])
+    await server.fetch("CREATE TABLE mine (id int)", **mine)
+
+
+async def test_a_frozen_server_is_unavailable_and_not_waited_for_without_end(
+    world: Any, postgres: dict[str, Any]
+) -> None:
+    """A server that accepts and says nothing: the driver's own time-out ends with the TCP connection."""
+    held: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    world.project(7)
+    service = world.service(**{**postgres, "postgres_port": port})
+    async with asyncio.timeout(60):
+        await service.start_preview(7)
+    assert (await service.get_preview(7)).database == "unavailable"
+    for writer in held:
+        writer.close()
+    silent.close()
