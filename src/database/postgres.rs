@@ -17,12 +17,12 @@ use crate::preview::Isolation;
 use crate::settings::{Postgres, PostgresAdmin};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const STATEMENT_TIMEOUT: &str = "-c statement_timeout=30000";
+const STATEMENT_TIMEOUT: &str = "-c statement_timeout=10000";
 /// `CREATE DATABASE` fails while anyone is connected to the template: 55006, gone in moments.
 const TEMPLATE_BUSY_TRIES: u32 = 20;
 const TEMPLATE_BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The driver bounds only the TCP connection: a frozen server would hold its callers for ever.
-const ENSURE_TIMEOUT: Duration = Duration::from_secs(30);
+const ENSURE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Well below the time that another process grants to a container that is made and not started.
 const PASSWORD_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections at once: a start of many previews must not use up the server's slots.

@@ -77,17 +77,19 @@ impl Core {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, variables) = (convert::key(project_id)?, convert::variables(variables)?);
         let request = StartRequest { key, name, variables, hooks: call.and_then(HookCall::hooks), until_ready };
-        let service = self.service.clone();
-        awaitable(
-            py,
-            async move { service.start(request).await.map(|started| started.url).map_err(|error| raise(&error)) },
-        )
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let started = self.service.start(request);
+        awaitable(py, async move { started.await.map(|started| started.url).map_err(|error| raise(&error)) })
     }
 
     /// Stops and removes the preview.
     fn stop<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>, name: String) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        awaitable(py, async move { service.stop(&key, &name).await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let key = convert::key(project_id)?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let stopped = self.service.stop(&key, &name);
+        awaitable(py, async move { stopped.await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
     /// Stops every preview of the owner.
