@@ -84,11 +84,11 @@ impl Core {
     }
 
     /// Stops and removes the preview.
-    fn stop<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>, name: String) -> PyResult<Bound<'py, PyAny>> {
+    fn stop<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let key = convert::key(project_id)?;
         let runtime = handle()?;
         let _entered = runtime.enter();
-        let stopped = self.service.stop(&key, &name);
+        let stopped = self.service.stop(&key, name);
         awaitable(py, async move { stopped.await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
