@@ -27,6 +27,9 @@ pub enum EngineError {
     /// A port that the engine chose is held by a foreign process.
     #[error("{0}")]
     PortHeld(String),
+    /// Two networks have the name, until the process that made the second has removed it.
+    #[error("{0}")]
+    NetworkAmbiguous(String),
     /// The image is not here and cannot be pulled.
     #[error("{0}")]
     ImageNotFound(String),
@@ -86,10 +89,10 @@ pub enum Error {
         source: EngineError,
     },
     /// The image is neither here nor to be had.
-    #[error("{preview}: image {image}: {source}")]
+    #[error("image {image}: {source}")]
     ImageNotFound {
-        /// For whom.
-        preview: PreviewKey,
+        /// For whom, where it was for one.
+        preview: Option<PreviewKey>,
         /// The image's reference.
         image: String,
         /// The engine's or the registry's words.
@@ -112,7 +115,7 @@ pub enum Error {
     ContainerStart {
         /// For whom.
         preview: PreviewKey,
-        /// `network`, `create` or `start`.
+        /// `network`, `create`, `start` or `restart`.
         step: &'static str,
         /// The engine's words.
         source: EngineError,
@@ -233,11 +236,11 @@ impl Error {
     #[must_use]
     pub fn preview(&self) -> Option<&PreviewKey> {
         match self {
-            Self::DockerUnavailable { preview, .. } | Self::Timeout { preview, .. } | Self::Engine { preview, .. } => {
-                preview.as_ref()
-            }
+            Self::DockerUnavailable { preview, .. }
+            | Self::Timeout { preview, .. }
+            | Self::Engine { preview, .. }
+            | Self::ImageNotFound { preview, .. } => preview.as_ref(),
             Self::ProjectFolder { preview, .. }
-            | Self::ImageNotFound { preview, .. }
             | Self::PortRangeExhausted { preview, .. }
             | Self::ContainerStart { preview, .. }
             | Self::ContainerConflict { preview, .. }

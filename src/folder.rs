@@ -29,6 +29,21 @@ pub async fn resolve(projects_dir: &Path, key: &PreviewKey) -> Result<PathBuf, E
     if metadata.is_dir() { Ok(real) } else { Err(wrong(&path, "is not a folder")) }
 }
 
+/// The folder's path below the workspace, which is the parent of `projects_dir`.
+#[must_use]
+pub fn in_workspace(projects_dir: &Path, key: &PreviewKey) -> PathBuf {
+    Path::new(projects_dir.file_name().unwrap_or_default()).join(key.folder_name())
+}
+
+/// The folder on the host, for a process in a container: the mount with the longest prefix says where it comes from.
+#[must_use]
+pub fn on_host(folder: &Path, mounts: &[(PathBuf, PathBuf)]) -> Option<PathBuf> {
+    let fitting =
+        mounts.iter().filter_map(|(inside, outside)| Some((inside, outside, folder.strip_prefix(inside).ok()?)));
+    let (_, outside, rest) = fitting.max_by_key(|(inside, ..)| inside.components().count())?;
+    Some(if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +53,19 @@ mod tests {
             Err(Error::ProjectFolder { problem, .. }) => problem,
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_longest_mount_says_where_a_folder_is_on_the_host() {
+        let mounts = [
+            (PathBuf::from("/agent"), PathBuf::from("/home/me/kosuke/agent")),
+            (PathBuf::from("/agent/projects"), PathBuf::from("/var/lib/docker/volumes/p/_data")),
+        ];
+        let on_host = |folder: &str| on_host(Path::new(folder), &mounts);
+        assert_eq!(on_host("/agent/projects/7"), Some("/var/lib/docker/volumes/p/_data/7".into()));
+        assert_eq!(on_host("/agent/projects"), Some("/var/lib/docker/volumes/p/_data".into()));
+        assert_eq!(on_host("/agent/other/7"), Some("/home/me/kosuke/agent/other/7".into()));
+        assert_eq!(on_host("/agents/7"), None);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! - [`settings`]: every knob, typed and validated
 //! - [`environment`]: the variables that a container gets
 //! - [`folder`]: the project's folder, checked before anything is made
+//! - [`credentials`]: what to log in to a registry with
 //! - [`error`]: what can go wrong
 //! - [`engine`]: the trait that runs containers, and Docker behind it
 //! - [`database`]: the trait that gives each preview a database, and Postgres behind it
@@ -12,6 +13,7 @@
 //! - [`service`]: start, stop, status, list; single-flight; owned tasks
 //! - `python`: the only place that knows Python
 
+pub mod credentials;
 pub mod database;
 pub mod engine;
 pub mod environment;

@@ -151,6 +151,12 @@ def until() -> Until:
     return poll
 
 
+@pytest.fixture(scope="session")
+def count() -> Callable[[int], int]:
+    """A full count in `make soak`, a tenth of it elsewhere."""
+    return lambda full: full if os.environ.get("KOSUKE_SOAK") else max(1, full // 10)
+
+
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.Popen[str]]:
     """Starts a script in a process of its own, with the settings in the environment."""

@@ -18,7 +18,14 @@ from kosuke_docker.errors import (
     ServiceClosedError,
     SettingsError,
 )
-from kosuke_docker.models import ContainerInfo, Preview, PreviewStatus, StartPreviewRequest, StopPreviewRequest
+from kosuke_docker.models import (
+    ContainerInfo,
+    Preview,
+    PreviewStatus,
+    PullProgress,
+    StartPreviewRequest,
+    StopPreviewRequest,
+)
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
 
@@ -41,6 +48,7 @@ __all__ = [
     "PreviewFailedError",
     "PreviewStatus",
     "ProjectFolderError",
+    "PullProgress",
     "ServiceClosedError",
     "Settings",
     "SettingsError",

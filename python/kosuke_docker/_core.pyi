@@ -40,6 +40,12 @@ class Core:
         """The URL of the preview, started or found running."""
     def stop(self, project_id: object, name: str) -> Awaitable[None]:
         """Stops and removes the preview."""
+    def restart(self, project_id: object, name: str, call: HookCall | None) -> Awaitable[str]:
+        """The URL of the preview, restarted or started."""
+    def is_running(self, project_id: object, name: str) -> Awaitable[bool]:
+        """Whether the preview's container runs."""
+    def ensure_image(self, call: HookCall | None) -> Awaitable[None]:
+        """Makes sure that the image is here."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
     def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[dict[str, Any] | None]:

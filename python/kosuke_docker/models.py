@@ -74,6 +74,22 @@ class StopPreviewRequest(BaseModel):
     project_id: int
 
 
+class PullProgress(BaseModel):
+    """A step of an image's pull.
+
+    Attributes:
+        layer: The layer, None where it is about the whole image.
+        status: What is being done, in the engine's words.
+        current: Bytes done, None where they are not counted.
+        total: Bytes in all.
+    """
+
+    layer: Optional[str] = None
+    status: str
+    current: Optional[int] = None
+    total: Optional[int] = None
+
+
 class Preview(BaseModel):
     """All that is known about one preview at one moment.
 

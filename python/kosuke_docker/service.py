@@ -14,12 +14,14 @@ from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
 from kosuke_docker.errors import KosukeDockerError
-from kosuke_docker.models import Preview, PreviewStatus
+from kosuke_docker.models import Preview, PreviewStatus, PullProgress
 from kosuke_docker.settings import Settings
 
 logger = logging.getLogger("kosuke_docker")
 
 T = TypeVar("T")
+ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
+"""What hears of a pull's progress."""
 
 _CLOSE_PATIENCE = 2.0
 _configured: Settings | None = None
@@ -147,6 +149,7 @@ class DockerService:
         env_vars: Mapping[str, str | None] | None = None,
         *,
         wait: Literal["running", "ready"] = "running",
+        on_progress: ProgressHandler | None = None,
     ) -> str:
         """Starts a project's preview, or finds it running.
 
@@ -157,6 +160,7 @@ class DockerService:
             project_id: The project, from 0.
             env_vars: Variables for the container; they win over all others. None values are left out.
             wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered.
+            on_progress: Called on this loop with the steps of the image's pull, where one is needed. May be async.
 
         Returns:
             The preview's URL.
@@ -175,7 +179,45 @@ class DockerService:
         """
         core = self._attach().core
         name = self._get_container_name(project_id)
-        return await self._run(project_id, lambda call: core.start(project_id, name, env_vars, wait == "ready", call))
+        return await self._run(
+            project_id, lambda call: core.start(project_id, name, env_vars, wait == "ready", call), on_progress
+        )
+
+    async def restart_preview(self, project_id: int) -> str:
+        """Restarts a project's preview in the same container, with the same environment; without one, starts it.
+
+        Returns:
+            The preview's URL; the engine may have chosen another port.
+
+        Raises:
+            KosukeDockerError: As ``start_preview``.
+        """
+        core = self._attach().core
+        name = self._get_container_name(project_id)
+        return await self._run(project_id, lambda call: core.restart(project_id, name, call))
+
+    async def ensure_image(self, on_progress: ProgressHandler | None = None) -> None:
+        """Makes sure that the previews' image is here, as ``PREVIEW_PULL_POLICY`` says: for an agent's start-up.
+
+        Callers and starts that need the same image at once share one pull; it ends when the last of them leaves.
+
+        Args:
+            on_progress: Called on this loop with the steps of the pull. May be async.
+
+        Raises:
+            ImageNotFoundError: It is neither here nor to be had; ``engine_message`` has the registry's words.
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer.
+        """
+        core = self._attach().core
+        await self._run(0, core.ensure_image, on_progress)
+
+    async def is_container_running(self, project_id: int) -> bool:
+        """Whether a project's container runs, without asking the app.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer.
+        """
+        return await self._attach().core.is_running(project_id, self._get_container_name(project_id))
 
     async def stop_preview(self, project_id: int) -> None:
         """Stops and removes a project's preview. No preview is no error.
@@ -311,11 +353,18 @@ class DockerService:
         attachment.containers.flush()
         return attachment
 
-    async def _run(self, project_id: int, begin: Callable[[HookCall | None], Awaitable[T]]) -> T:
+    async def _run(
+        self,
+        project_id: int,
+        begin: Callable[[HookCall | None], Awaitable[T]],
+        on_progress: ProgressHandler | None = None,
+    ) -> T:
         """Runs a call of the core, answering on this loop for the hooks that are replaced."""
         replaced = self._replaced()
         if self._client is not None:
             replaced.append("_get_random_port")
+        if on_progress is not None:
+            replaced.append("on_progress")
         if not replaced:
             return await begin(None)
         call = HookCall(replaced)
@@ -324,7 +373,7 @@ class DockerService:
         try:
             while (question := await call.next()) is not None:
                 try:
-                    question.done(await self._answer(project_id, question))
+                    question.done(await self._answer(project_id, question, on_progress))
                 except Exception as error:
                     raised = error
                     question.failed(f"{type(error).__name__}: {error}")
@@ -339,7 +388,10 @@ class DockerService:
             # Without it a cancelled caller would go on waiting in the core.
             result.cancel()
 
-    async def _answer(self, project_id: int, question: HookReply) -> Any:
+    async def _answer(self, project_id: int, question: HookReply, on_progress: ProgressHandler | None) -> Any:
+        if question.name == "on_progress" and on_progress is not None:
+            told = on_progress(PullProgress.model_validate(question.arguments[0]))
+            return await told if inspect.isawaitable(told) else told
         arguments: tuple[Any, ...] = question.arguments
         if question.name == "_get_random_port" and "_get_random_port" not in self._replaced():
             # Only a client's start asks the native one.

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::errors::Error as BollardError;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HostConfig, Network,
-    NetworkCreateRequest, PortBinding,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, CreateImageInfo,
+    EndpointSettings, HostConfig, Network, NetworkCreateRequest, PortBinding,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -18,14 +19,18 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-use super::{Container, ContainerSpec, Created, Engine, EngineAddress, LogChunk, LogStart, State};
+use super::{
+    Container, ContainerSpec, Created, Engine, EngineAddress, LogChunk, LogStart, OwnContainer, PullProgress, State,
+    own,
+};
+use crate::credentials::{RegistryLogin, registry_of};
 use crate::error::EngineError;
 use crate::preview::{LABEL_OWNER, LABEL_PREVIEW};
-use crate::settings::PullPolicy;
 
 /// bollard opens a connection per request and knows no limit: this one keeps us from using up file descriptors.
 const MAX_CALLS: usize = 64;
@@ -103,6 +108,11 @@ impl DockerEngine {
         tokio::time::timeout(timeout, call).await.unwrap_or(Err(EngineError::Timeout(timeout)))
     }
 
+    fn not_connected<T: Send + 'static>(&self) -> BoxStream<'static, Result<T, EngineError>> {
+        let error = EngineError::Unreachable(format!("{}: not connected yet", self.address));
+        stream::once(async { Err(error) }).boxed()
+    }
+
     async fn networks_named(&self, name: &str) -> Result<Vec<Network>, EngineError> {
         let filters = HashMap::from([("name", vec![name])]);
         let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
@@ -111,31 +121,6 @@ impl DockerEngine {
         found.retain(|network| network.name.as_deref() == Some(name));
         found.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
         Ok(found)
-    }
-
-    async fn pull(&self, image: &str) -> Result<(), EngineError> {
-        let client = self.client().await?.clone().with_timeout(PULL_IDLE);
-        // Without a tag the engine would pull every tag.
-        let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        let reference = if tagged { image.to_owned() } else { format!("{image}:latest") };
-        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
-        log::info!(target: "kosuke_docker::engine", "pulling image {image}");
-        let mut progress = client.create_image(Some(options), None, None);
-        loop {
-            match tokio::time::timeout(PULL_IDLE, progress.next()).await {
-                Err(_) | Ok(Some(Err(BollardError::RequestTimeoutError))) => {
-                    return Err(EngineError::Timeout(PULL_IDLE));
-                }
-                Ok(None) => return Ok(()),
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(error))) => {
-                    return Err(match translate(error) {
-                        unreachable @ EngineError::Unreachable(_) => unreachable,
-                        other => EngineError::ImageNotFound(other.to_string()),
-                    });
-                }
-            }
-        }
     }
 }
 
@@ -154,6 +139,8 @@ fn translate(error: BollardError) -> EngineError {
                 EngineError::PortsExhausted(message)
             } else if held.iter().any(|text| message.contains(text)) {
                 EngineError::PortHeld(message)
+            } else if message.contains("is ambiguous") {
+                EngineError::NetworkAmbiguous(message)
             } else {
                 match status_code {
                     404 if message.contains("No such image") => EngineError::ImageNotFound(message),
@@ -201,19 +188,39 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn ensure_image(&self, image: &str, policy: PullPolicy) -> Result<(), EngineError> {
-        let here = self.has_image(image).await?;
-        match policy {
-            PullPolicy::Never | PullPolicy::Missing if here => Ok(()),
-            PullPolicy::Never => Err(EngineError::ImageNotFound("it is not here, and the pull policy is never".into())),
-            PullPolicy::Missing => self.pull(image).await,
-            PullPolicy::Always => match self.pull(image).await {
-                Err(error) if here => {
-                    log::warn!(target: "kosuke_docker::engine", "image {image}: using the one that is here: {error}");
-                    Ok(())
-                }
-                other => other,
-            },
+    fn pull(&self, image: &str, login: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>> {
+        let Some(client) = self.client.get().cloned() else { return self.not_connected() };
+        // Without a tag the engine would pull every tag.
+        let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        let reference = if tagged { image.to_owned() } else { format!("{image}:latest") };
+        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
+        let credentials = login.map(|login| credentials(login, registry_of(image)));
+        let steps = client.with_timeout(PULL_IDLE).create_image(Some(options), None, credentials);
+        let steps = stream::unfold(steps, |mut steps| async move {
+            match tokio::time::timeout(PULL_IDLE, steps.next()).await {
+                Ok(Some(Ok(step))) => Some((Ok(progress(step)), steps)),
+                Ok(Some(Err(error))) => Some((Err(pull_failure(error)), steps)),
+                Ok(None) => None,
+                Err(_) => Some((Err(EngineError::Timeout(PULL_IDLE)), steps)),
+            }
+        });
+        steps.boxed()
+    }
+
+    async fn own_container(&self) -> Result<Option<OwnContainer>, EngineError> {
+        let Some(id) =
+            tokio::fs::read_to_string("/proc/self/mountinfo").await.ok().as_deref().and_then(own::container_id)
+        else {
+            return Ok(None);
+        };
+        let inspected = self
+            .call(|client| async move { client.inspect_container(&id, None::<InspectContainerOptions>).await })
+            .await;
+        match inspected {
+            Ok(found) => Ok(Some(own_container(found))),
+            // We are in a container of another engine.
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -317,10 +324,7 @@ impl Engine for DockerEngine {
     }
 
     fn logs(&self, id: &str, since: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>> {
-        let Some(client) = self.client.get().cloned() else {
-            let error = EngineError::Unreachable(format!("{}: not connected yet", self.address));
-            return futures_util::stream::once(async { Err(error) }).boxed();
-        };
+        let Some(client) = self.client.get().cloned() else { return self.not_connected() };
         let mut options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).follow(follow);
         let mut not_before = None;
         match since {
@@ -376,9 +380,71 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     }
 }
 
+fn credentials(login: RegistryLogin, registry: &str) -> DockerCredentials {
+    let serveraddress = Some(registry.to_owned());
+    match login {
+        RegistryLogin::Password { username, password } => DockerCredentials {
+            username: Some(username),
+            password: Some(password.expose_secret().to_owned()),
+            serveraddress,
+            ..Default::default()
+        },
+        RegistryLogin::Token(token) => DockerCredentials {
+            identitytoken: Some(token.expose_secret().to_owned()),
+            serveraddress,
+            ..Default::default()
+        },
+    }
+}
+
+fn progress(step: CreateImageInfo) -> PullProgress {
+    let bytes = step.progress_detail.unwrap_or_default();
+    PullProgress {
+        layer: step.id,
+        status: step.status.unwrap_or_default(),
+        current: bytes.current.and_then(|count| u64::try_from(count).ok()),
+        total: bytes.total.and_then(|count| u64::try_from(count).ok()),
+    }
+}
+
+fn pull_failure(error: BollardError) -> EngineError {
+    match error {
+        BollardError::RequestTimeoutError => EngineError::Timeout(PULL_IDLE),
+        error => match translate(error) {
+            unreachable @ EngineError::Unreachable(_) => unreachable,
+            other => EngineError::ImageNotFound(other.to_string()),
+        },
+    }
+}
+
+fn address(text: Option<&String>) -> Option<IpAddr> {
+    text?.parse().ok()
+}
+
+/// The networks by id, each with what `pick` takes from it.
+fn networks(
+    found: Option<HashMap<String, EndpointSettings>>,
+    pick: impl Fn(&EndpointSettings) -> Option<IpAddr>,
+) -> HashMap<String, Option<IpAddr>> {
+    let networks = found.unwrap_or_default().into_values();
+    networks.filter_map(|network| Some((network.network_id.clone()?, pick(&network)))).collect()
+}
+
+fn own_container(found: ContainerInspectResponse) -> OwnContainer {
+    let mounts = found.mounts.unwrap_or_default().into_iter();
+    let mode = found.host_config.and_then(|config| config.network_mode);
+    let found_networks = found.network_settings.and_then(|settings| settings.networks);
+    OwnContainer {
+        mounts: mounts.filter_map(|mount| Some((mount.destination?.into(), mount.source?.into()))).collect(),
+        host_network: mode.as_deref() == Some("host"),
+        networks: networks(found_networks, |network| address(network.gateway.as_ref())),
+    }
+}
+
 fn from_inspect(found: ContainerInspectResponse) -> Option<Container> {
     let state = found.state.unwrap_or_default();
-    let ports = found.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+    let settings = found.network_settings.unwrap_or_default();
+    let ports = settings.ports.unwrap_or_default();
     let ports = ports.into_iter().filter_map(|(inside, bindings)| {
         let inside = inside.strip_suffix("/tcp")?.parse().ok()?;
         let outside = bindings?.into_iter().find_map(|binding| binding.host_port?.parse().ok())?;
@@ -392,6 +458,7 @@ fn from_inspect(found: ContainerInspectResponse) -> Option<Container> {
         state: from_status(status),
         labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
         ports: ports.collect(),
+        networks: networks(settings.networks, |network| address(network.ip_address.as_ref())),
         started_at: state.started_at.as_deref().and_then(parse_time),
         exit_code: state.exit_code.filter(|_| ended),
         oom_killed: ended && state.oom_killed.unwrap_or(false) && state.exit_code == Some(137),
@@ -409,6 +476,7 @@ fn from_summary(found: ContainerSummary) -> Option<Container> {
         state: from_status(state.parse().unwrap_or(ContainerStateStatusEnum::EMPTY)),
         labels: found.labels.unwrap_or_default(),
         ports: ports.collect(),
+        networks: HashMap::new(),
         started_at: None,
         exit_code: None,
         oom_killed: false,

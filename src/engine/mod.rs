@@ -2,6 +2,7 @@
 
 mod address;
 mod docker;
+mod own;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::credentials::RegistryLogin;
 use crate::error::EngineError;
-use crate::settings::PullPolicy;
 
 pub use address::EngineAddress;
 pub use docker::DockerEngine;
@@ -23,10 +24,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Asks whether the engine answers.
     async fn ping(&self) -> Result<(), EngineError>;
 
-    /// Makes sure that the image is here.
-    async fn ensure_image(&self, image: &str, policy: PullPolicy) -> Result<(), EngineError>;
+    /// Pulls an image; the stream's end is success. Dropping it ends the pull.
+    fn pull(&self, image: &str, login: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>>;
 
-    /// Tells whether [`Self::ensure_image`] would pull.
+    /// Tells whether the image is here.
     async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
 
     /// Finds the network by name, makes it if it is missing, and gives what containers are attached by.
@@ -55,6 +56,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The host through which ports that the engine published are reached from this process.
     fn published_host(&self, bound: IpAddr) -> String;
+
+    /// The container that this process runs in, None where it runs in none of this engine's.
+    async fn own_container(&self) -> Result<Option<OwnContainer>, EngineError> {
+        Ok(None)
+    }
 
     /// What this engine's calls can and cannot do.
     fn traits(&self) -> EngineTraits {
@@ -100,6 +106,8 @@ pub struct Container {
     pub labels: HashMap<String, String>,
     /// Published ports: inside -> host.
     pub ports: HashMap<u16, u16>,
+    /// The networks it is attached to, by id, with its address in each.
+    pub networks: HashMap<String, Option<IpAddr>>,
     /// When it was last started, as the engine's clock says.
     pub started_at: Option<SystemTime>,
     /// The exit code, once it ended.
@@ -120,6 +128,30 @@ impl Container {
     pub fn is_dead(&self) -> bool {
         matches!(self.state, State::Created | State::Removing | State::Exited)
     }
+}
+
+/// The container that this process runs in.
+#[derive(Debug, Clone, Default)]
+pub struct OwnContainer {
+    /// What is mounted: path inside -> path on the host.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// The networks it is attached to, by id, with the address of each one's gateway: the host.
+    pub networks: HashMap<String, Option<IpAddr>>,
+    /// It has the host's own network.
+    pub host_network: bool,
+}
+
+/// A step of a pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullProgress {
+    /// The layer, where it is about one.
+    pub layer: Option<String>,
+    /// What is being done, in the engine's words.
+    pub status: String,
+    /// Bytes done.
+    pub current: Option<u64>,
+    /// Bytes in all.
+    pub total: Option<u64>,
 }
 
 /// What to make.

@@ -10,6 +10,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use secrecy::SecretString;
 
 use super::errors::{invalid, raise};
+use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
 use crate::preview::{Preview, PreviewKey};
@@ -190,6 +191,16 @@ pub(super) fn preview_dict<'py>(py: Python<'py>, preview: &Preview) -> PyResult<
     dict.set_item("detail", &preview.detail)?;
     let since_epoch = preview.as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     dict.set_item("as_of", since_epoch.as_secs_f64())?;
+    Ok(dict)
+}
+
+/// A step of a pull as the dict that the Python model `PullProgress` is filled from.
+pub(super) fn progress_dict<'py>(py: Python<'py>, progress: &PullProgress) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("layer", &progress.layer)?;
+    dict.set_item("status", &progress.status)?;
+    dict.set_item("current", progress.current)?;
+    dict.set_item("total", progress.total)?;
     Ok(dict)
 }
 

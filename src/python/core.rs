@@ -92,6 +92,39 @@ impl Core {
         awaitable(py, async move { stopped.await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
+    /// The URL of the preview, restarted or started.
+    fn restart<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+        call: Option<&HookCall>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, hooks) = (convert::key(project_id)?, call.and_then(HookCall::hooks));
+        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: false };
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let restarted = self.service.restart(request);
+        awaitable(py, async move { restarted.await.map(|started| started.url).map_err(|error| raise(&error)) })
+    }
+
+    /// Whether the preview's container runs.
+    fn is_running<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        awaitable(py, async move { service.is_running(&key, &name).await.map_err(|error| raise(&error)) })
+    }
+
+    /// Makes sure that the image is here.
+    fn ensure_image<'py>(&self, py: Python<'py>, call: Option<&HookCall>) -> PyResult<Bound<'py, PyAny>> {
+        let (service, hooks) = (self.service.clone(), call.and_then(HookCall::hooks));
+        awaitable(py, async move { service.ensure_image(hooks).await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
     /// Stops every preview of the owner.
     fn stop_all<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let service = self.service.clone();

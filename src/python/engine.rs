@@ -1,6 +1,7 @@
 //! [`Engine`] on an object that Python supplies: `kosuke_docker.engine.ClientEngine` around a docker-py-compatible
 //! client. Every call of it blocks, so each runs on a blocking thread of the runtime, never on the event loop.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::engine::{Container, ContainerSpec, Created, Engine, EngineTraits, LogChunk, LogStart, State};
+use crate::credentials::RegistryLogin;
+use crate::engine::{Container, ContainerSpec, Created, Engine, EngineTraits, LogChunk, LogStart, PullProgress, State};
 use crate::error::EngineError;
 use crate::service::Chunks;
-use crate::settings::PullPolicy;
 
 /// Chunks that may wait to be read.
 const CHUNKS: usize = 16;
@@ -79,6 +80,7 @@ fn container(found: &Bound<'_, PyAny>) -> PyResult<Container> {
         },
         labels: found.get_item("labels")?.extract()?,
         ports: found.get_item("ports")?.extract()?,
+        networks: HashMap::new(),
         started_at: None,
         exit_code: None,
         oom_killed: false,
@@ -91,8 +93,8 @@ impl Engine for PythonEngine {
         self.call(|adapter| adapter.call_method0("ping").map(drop)).await
     }
 
-    async fn ensure_image(&self, _image: &str, _policy: PullPolicy) -> Result<(), EngineError> {
-        Ok(())
+    fn pull(&self, _image: &str, _: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>> {
+        stream::empty().boxed()
     }
 
     async fn has_image(&self, _image: &str) -> Result<bool, EngineError> {

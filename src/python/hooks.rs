@@ -31,7 +31,11 @@ impl HookCall {
     fn new(replaced: Vec<String>) -> Self {
         let (sender, questions) = mpsc::channel(1);
         Self {
-            replaced: Hook::ALL.into_iter().filter(|hook| replaced.iter().any(|name| name == hook.name())).collect(),
+            replaced: Hook::METHODS
+                .into_iter()
+                .chain([Hook::Progress])
+                .filter(|hook| replaced.iter().any(|name| name == hook.name()))
+                .collect(),
             sender: Mutex::new(Some(sender)),
             questions: Arc::new(AsyncMutex::new(questions)),
             left: CancellationToken::new(),
@@ -112,6 +116,7 @@ impl HookReply {
             HookRequest::Port | HookRequest::ProjectEnvironment | HookRequest::Database => Ok(PyTuple::empty(py)),
             HookRequest::PrepareEnvironment(variables) => (convert::variables_dict(py, variables)?,).into_pyobject(py),
             HookRequest::Health(text) | HookRequest::Monitor(text) => (text,).into_pyobject(py),
+            HookRequest::Progress(progress) => (convert::progress_dict(py, progress)?,).into_pyobject(py),
         }
     }
 
@@ -123,7 +128,7 @@ impl HookReply {
                 HookAnswer::Variables(convert::variables(Some(value))?)
             }
             HookRequest::Health(_) => HookAnswer::Healthy(value.is_truthy()?),
-            HookRequest::Database | HookRequest::Monitor(_) => HookAnswer::Done,
+            HookRequest::Database | HookRequest::Monitor(_) | HookRequest::Progress(_) => HookAnswer::Done,
         };
         self.send(Ok(answer));
         Ok(())

@@ -75,7 +75,7 @@ mod _core {
     /// The names of the hooks that Python may replace.
     #[pyfunction]
     fn hook_names() -> Vec<&'static str> {
-        crate::service::Hook::ALL.iter().map(|hook| hook.name()).collect()
+        crate::service::Hook::METHODS.iter().map(|hook| hook.name()).collect()
     }
 
     /// The names of the phases.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
 use crate::preview::PreviewKey;
@@ -21,6 +22,8 @@ pub enum Hook {
     Health,
     /// `_monitor_compilation`
     Monitor,
+    /// The caller's `on_progress`
+    Progress,
 }
 
 impl Hook {
@@ -34,11 +37,12 @@ impl Hook {
             Self::Database => "_ensure_project_database",
             Self::Health => "_check_container_health",
             Self::Monitor => "_monitor_compilation",
+            Self::Progress => "on_progress",
         }
     }
 
-    /// Every hook.
-    pub const ALL: [Self; 6] =
+    /// Every hook that is a method of the facade.
+    pub const METHODS: [Self; 6] =
         [Self::Port, Self::ProjectEnvironment, Self::PrepareEnvironment, Self::Database, Self::Health, Self::Monitor];
 }
 
@@ -57,6 +61,8 @@ pub enum HookRequest {
     Health(String),
     /// Follow this container.
     Monitor(String),
+    /// Hear of a pull's progress.
+    Progress(PullProgress),
 }
 
 impl HookRequest {
@@ -70,6 +76,7 @@ impl HookRequest {
             Self::Database => Hook::Database,
             Self::Health(_) => Hook::Health,
             Self::Monitor(_) => Hook::Monitor,
+            Self::Progress(_) => Hook::Progress,
         }
     }
 }

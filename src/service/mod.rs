@@ -1,16 +1,18 @@
 //! What the service does with its engine, its databases and its probe. It speaks to traits only.
 //!
 //! - `registry`: the cache, and the queue of operations of each preview
-//! - `start`, `stop`, `status`, `list`: one verb each
+//! - `start`, `stop`, `restart`, `status`, `list`, `image`: one verb each
 //! - `prepare`: what a start needs before a container is made
 //! - `monitor`: follows one container until it compiled, and on until it ends
 //! - `hooks`: the steps that Python may replace
 
 mod hooks;
+mod image;
 mod list;
 mod monitor;
 mod prepare;
 mod registry;
+mod restart;
 mod start;
 mod status;
 mod stop;
@@ -50,6 +52,7 @@ struct Inner {
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
     registry: registry::Registry,
+    pulls: image::Pulls,
     /// The password that the next start of a preview will set.
     passwords: Mutex<HashMap<PreviewKey, SecretString>>,
     tasks: TaskTracker,
@@ -71,6 +74,7 @@ impl PreviewService {
             databases,
             probe,
             registry: registry::Registry::default(),
+            pulls: image::Pulls::default(),
             passwords: Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),

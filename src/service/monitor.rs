@@ -1,5 +1,6 @@
 //! Follows one container: its output, one warm-up request, and the probe that all callers share.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, SystemTime};
 
@@ -209,10 +210,23 @@ impl Reader {
 }
 
 impl Inner {
-    /// Where to ask a container of ours.
-    pub(super) fn target_of(&self, container: &Container) -> Option<ProbeTarget> {
-        let port = *container.ports.get(&self.settings.preview_port)?;
-        Some(self.target_on(self.engine.published_host(self.settings.preview_bind_address), port))
+    /// Where to ask a container of ours (`SEMANTICS` 8). None: no address of it can be reached from here.
+    pub(super) async fn target_of(&self, container: &Container) -> Option<ProbeTarget> {
+        let bound = self.settings.preview_bind_address;
+        let published = container.ports.get(&self.settings.preview_port).copied();
+        let own = self.engine.own_container().await.ok().flatten().filter(|own| !own.host_network);
+        let Some(own) = own else { return Some(self.target_on(self.engine.published_host(bound), published?)) };
+        let shared = own.networks.keys().find_map(|network| *container.networks.get(network)?);
+        if let Some(address) = shared {
+            return Some(self.target_on(bracketed(address), self.settings.preview_port));
+        }
+        // On another network: the host's published port, if it is published where a container can reach it.
+        let host = match bound {
+            bound if bound.is_unspecified() => own.networks.values().find_map(|gateway| *gateway)?,
+            bound if bound.is_loopback() => return None,
+            bound => bound,
+        };
+        Some(self.target_on(bracketed(host), published?))
     }
 
     /// Where to ask an entry that was put in by hand: its own URL.
@@ -329,6 +343,10 @@ impl Inner {
     }
 }
 
+fn bracketed(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+}
+
 /// The ticket's phrases anywhere in a chunk: chunks of a supplied engine need not be lines.
 fn has_phrase(chunk: &[u8]) -> bool {
     PHRASES.iter().any(|phrase| chunk.windows(phrase.len()).any(|window| window == *phrase))
@@ -343,7 +361,7 @@ impl super::PreviewService {
         let found = self.inner.engine.inspect(name_or_id).await;
         let found = found.map_err(|source| Error::engine("monitor", Some(key), source))?;
         if let Some(container) = found.filter(Container::is_running) {
-            let watch = self.inner.adopt(key, &container);
+            let watch = self.inner.adopt(key, &container).await;
             watch.settled().await;
         }
         Ok(())

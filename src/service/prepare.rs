@@ -1,5 +1,7 @@
 //! What a start needs before a container is made: image, network, database and environment, side by side.
 
+use std::sync::Arc;
+
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::registry::Doing;
 use super::{Inner, StartRequest};
@@ -22,14 +24,18 @@ pub(super) struct Prepared {
 }
 
 impl Inner {
-    pub(super) async fn prepare(&self, request: &StartRequest, doing: &Doing<'_>) -> Result<Prepared, Error> {
+    pub(super) async fn prepare(
+        self: &Arc<Self>,
+        request: &StartRequest,
+        doing: &Doing<'_>,
+    ) -> Result<Prepared, Error> {
         let (key, hooks) = (&request.key, request.hooks.as_deref());
         let (network, database, environment) = tokio::try_join!(
             async {
                 if self.engine.traits().supplied {
                     return Ok(self.settings.preview_network.clone());
                 }
-                let (network, ()) = tokio::try_join!(self.network(key), self.image(key, doing))?;
+                let (network, ()) = tokio::try_join!(self.network(key), self.image(key, hooks, doing))?;
                 Ok(network)
             },
             self.database(key, hooks),
@@ -38,20 +44,15 @@ impl Inner {
         Ok(Prepared { network, database, environment })
     }
 
-    async fn image(&self, key: &PreviewKey, doing: &Doing<'_>) -> Result<(), Error> {
-        let (image, policy) = (&self.settings.preview_default_image, self.settings.preview_pull_policy);
-        let failed = |source| match source {
-            EngineError::ImageNotFound(_) => {
-                Error::ImageNotFound { preview: key.clone(), image: image.clone(), source }
-            }
-            other => Error::engine("image", Some(key), other),
-        };
-        if !self.engine.has_image(image).await.map_err(failed)? {
-            doing.phase(Phase::Pulling);
-        }
-        let ensured = self.engine.ensure_image(image, policy).await.map_err(failed);
+    async fn image(
+        self: &Arc<Self>,
+        key: &PreviewKey,
+        hooks: Option<&dyn Hooks>,
+        doing: &Doing<'_>,
+    ) -> Result<(), Error> {
+        self.ensure_image(Some(key), hooks, || doing.phase(Phase::Pulling)).await?;
         doing.phase(Phase::Creating);
-        ensured
+        Ok(())
     }
 
     async fn network(&self, key: &PreviewKey) -> Result<String, Error> {

@@ -240,18 +240,25 @@ impl Registry {
         infos
     }
 
+    /// The watch that follows this very container, where there is one.
+    pub(super) fn known(&self, info: &ContainerInfo) -> Option<Arc<Watch>> {
+        let mut slots = lock(&self.slots);
+        let record = slots.get_mut(&info.key())?.record.as_mut()?;
+        let same =
+            record.watch.is_of(&info.container_id) && record.watch.is_followed() && record.info.port == info.port;
+        if same {
+            record.seen = SystemTime::now();
+        }
+        same.then(|| Arc::clone(&record.watch))
+    }
+
     /// Takes the entry in. The watch of a container that is known already stays; tells the watch, and whether it is new.
     pub(super) fn register(&self, info: ContainerInfo, watch: impl FnOnce() -> Watch) -> (Arc<Watch>, bool) {
+        if let Some(watch) = self.known(&info) {
+            return (watch, false);
+        }
         let mut slots = lock(&self.slots);
         let slot = slots.entry(info.key()).or_default();
-        if let Some(record) = &mut slot.record
-            && record.watch.is_of(&info.container_id)
-            && record.watch.is_followed()
-            && record.info.port == info.port
-        {
-            record.seen = SystemTime::now();
-            return (Arc::clone(&record.watch), false);
-        }
         let watch = Arc::new(watch());
         if let Some(old) = slot.record.replace(Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) }) {
             old.watch.end();

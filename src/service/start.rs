@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(50);
 /// How long foreign processes' ports are stepped over.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long two networks of one name are waited for to become one.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(5);
 /// Lost races before we give up: each one means that somebody else made or removed the container meanwhile.
 const MAX_RACES: usize = 20;
 
@@ -159,7 +162,7 @@ impl PreviewService {
             match found {
                 // Somebody took the entry out of the cache while we waited.
                 Some(container) if container.is_running() && !self.inner.engine.traits().supplied => {
-                    self.inner.adopt(key, &container);
+                    self.inner.adopt(key, &container).await;
                 }
                 found => return Err(self.failed(key, started, found).await),
             }
@@ -208,7 +211,7 @@ impl Inner {
             self.find(request, flight).await?
         };
         if let Found::Running(container) = found {
-            return match self.started(request, &container) {
+            return match self.started(request, &container).await {
                 Some(started) => Ok(Attempt::Started(started)),
                 None => Err(Error::ContainerConflict {
                     preview: request.key.clone(),
@@ -298,7 +301,7 @@ impl Inner {
             let path = self.settings.projects_dir.join(key.folder_name());
             std::path::absolute(&path).unwrap_or(path)
         } else {
-            folder::resolve(&self.settings.projects_dir, key).await?
+            self.host_folder(key).await?
         };
         let doing = self.registry.doing(key, Phase::Creating);
         if let Found::Dead(container) = found {
@@ -331,13 +334,28 @@ impl Inner {
         };
         drop(doing);
         let started = match made {
-            Made::Inspected(container) => match self.started(request, &container) {
+            Made::Inspected(container) => match self.started(request, &container).await {
                 Some(started) => started,
                 None => return self.ended_at_once(key, &container).await,
             },
             Made::Supplied(id, port) => self.register_supplied(request, id, port),
         };
         Ok(Attempt::Started(Started { fresh: true, ..started }))
+    }
+
+    /// The project's folder as the engine's machine knows it.
+    async fn host_folder(&self, key: &PreviewKey) -> Result<PathBuf, Error> {
+        let folder = folder::resolve(&self.settings.projects_dir, key).await?;
+        if let Some(workspace) = &self.settings.host_workspace_dir {
+            return Ok(workspace.join(folder::in_workspace(&self.settings.projects_dir, key)));
+        }
+        let own = self.engine.own_container().await;
+        let Some(own) = own.map_err(|source| Error::engine("folder", Some(key), source))? else { return Ok(folder) };
+        folder::on_host(&folder, &own.mounts).ok_or_else(|| Error::ProjectFolder {
+            preview: key.clone(),
+            path: folder,
+            problem: "is in this container only: mount PROJECTS_DIR from the host, or set HOST_WORKSPACE_DIR".into(),
+        })
     }
 
     async fn host_ports(&self, request: &StartRequest) -> Result<(u16, u16), Error> {
@@ -388,7 +406,7 @@ impl Inner {
                 Err(EngineError::Conflict(_)) => return Ok(None),
                 Err(source) => {
                     self.remove_unknown(request, token).await;
-                    return Err(Self::refused(key, "create", spec, source));
+                    return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
             };
             if let Some(port) = created.started_on {
@@ -405,16 +423,18 @@ impl Inner {
                 self.undo(key, &created.id).await;
                 return Err(Error::Abandoned { preview: key.clone() });
             }
-            return match self.start_on_a_free_port(&created.id, spec).await {
+            return match self.start_on_a_free_port(&created.id, spec.host_ports).await {
                 // The container is gone; or it is the network that is not there any more, in the same words.
                 Err(EngineError::NotFound(_)) if matches!(self.engine.inspect(&created.id).await, Ok(None)) => Ok(None),
                 Err(source) => {
                     self.undo(key, &created.id).await;
-                    Err(Self::refused(key, "start", spec, source))
+                    Err(Self::refused(key, "start", &spec.image, spec.host_ports, source))
                 }
                 Ok(()) => {
                     let found = self.engine.inspect(&created.id).await;
-                    Ok(found.map_err(|source| Error::engine("start", Some(key), source))?.map(Made::Inspected))
+                    Ok(found
+                        .map_err(|source| Error::engine("start", Some(key), source))?
+                        .map(|found| Made::Inspected(Box::new(found))))
                 }
             };
         }
@@ -445,8 +465,7 @@ impl Inner {
     }
 
     /// The engine fails on a port that a foreign process holds instead of moving on; its next try takes the next port.
-    async fn start_on_a_free_port(&self, id: &str, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let (first, last) = spec.host_ports;
+    pub(super) async fn start_on_a_free_port(&self, id: &str, (first, last): (u16, u16)) -> Result<(), EngineError> {
         let began = Instant::now();
         let mut held = HashSet::new();
         loop {
@@ -456,20 +475,31 @@ impl Inner {
                     if first == last || !again || began.elapsed() > PORT_PATIENCE {
                         return Err(EngineError::PortsExhausted(message));
                     }
-                    log::debug!(target: "kosuke_docker::service", "container {}: {message}", spec.name);
+                    log::debug!(target: "kosuke_docker::service", "container {id}: {message}");
+                }
+                // The engine looks the network up by name at a start, though it was given by id.
+                Err(EngineError::NetworkAmbiguous(_)) if began.elapsed() < NETWORK_PATIENCE => {
+                    tokio::time::sleep(POLL).await;
                 }
                 other => return other,
             }
         }
     }
 
-    fn refused(key: &PreviewKey, step: &'static str, spec: &ContainerSpec, source: EngineError) -> Error {
+    pub(super) fn refused(
+        key: &PreviewKey,
+        step: &'static str,
+        image: &str,
+        (first, last): (u16, u16),
+        source: EngineError,
+    ) -> Error {
         let preview = key.clone();
         match source {
             EngineError::Unreachable(_) | EngineError::Timeout(_) => Error::engine(step, Some(key), source),
-            EngineError::ImageNotFound(_) => Error::ImageNotFound { preview, image: spec.image.clone(), source },
+            EngineError::ImageNotFound(_) => {
+                Error::ImageNotFound { preview: Some(preview), image: image.to_owned(), source }
+            }
             EngineError::PortsExhausted(_) | EngineError::PortHeld(_) => {
-                let (first, last) = spec.host_ports;
                 Error::PortRangeExhausted { preview, first, last, source }
             }
             _ => Error::ContainerStart { preview, step, source },
@@ -495,23 +525,32 @@ impl Inner {
     }
 
     /// Takes a running container into the cache and follows it. None: it publishes no port (any more).
-    fn started(self: &Arc<Self>, request: &StartRequest, container: &Container) -> Option<Started> {
-        let port = *container.ports.get(&self.settings.preview_port)?;
+    async fn started(self: &Arc<Self>, request: &StartRequest, container: &Container) -> Option<Started> {
         if self.engine.traits().supplied {
+            let port = *container.ports.get(&self.settings.preview_port)?;
             let started = self.register_supplied(request, container.id.clone(), port);
             // As the ticket has it: whoever adopts through a supplied engine takes it as compiled.
             self.registry.complete(&request.key);
             return Some(started);
         }
-        self.adopt(&request.key, container);
+        self.found_running(&request.key, container).await
+    }
+
+    /// The same for a native engine.
+    pub(super) async fn found_running(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Option<Started> {
+        let port = *container.ports.get(&self.settings.preview_port)?;
+        self.adopt(key, container).await;
         Some(Started { url: self.url(port), container_id: container.id.clone(), fresh: false })
     }
 
     /// The watch of a running container: the one that is there, or a new one.
-    pub(super) fn adopt(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Arc<Watch> {
+    pub(super) async fn adopt(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Arc<Watch> {
         let port = container.ports.get(&self.settings.preview_port).copied();
         let info = self.info(key, container.id.clone(), container.name.clone(), port.unwrap_or(0));
-        let target = self.target_of(container);
+        if let Some(watch) = self.registry.known(&info) {
+            return watch;
+        }
+        let target = self.target_of(container).await;
         let (watch, new) =
             self.registry.register(info, || Watch::new(container.id.clone(), container.started_at, target, true));
         if new {
@@ -587,7 +626,7 @@ impl Inner {
 }
 
 enum Made {
-    Inspected(Container),
+    Inspected(Box<Container>),
     Supplied(String, u16),
 }
 

@@ -33,6 +33,26 @@ impl PreviewService {
 }
 
 impl PreviewService {
+    /// Whether the preview's container runs, without asking the app.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn is_running(&self, key: &PreviewKey, name: &str) -> Result<bool, Error> {
+        let inner = &self.inner;
+        let failed = |source| Error::engine("status", Some(key), source);
+        if !inner.engine.traits().supplied {
+            let found = inner.engine.inspect(name).await.map_err(failed)?;
+            return Ok(found.is_some_and(|found| found.is_running() && inner.check_ours(key, &found).is_ok()));
+        }
+        match inner.registry.record(key) {
+            None => Ok(inner.listed(key).await?.is_some_and(|found| found.is_running())),
+            Some(record) => {
+                let found = inner.engine.inspect(&record.info().container_id).await.map_err(failed)?;
+                Ok(found.is_some_and(|found| !found.is_dead()))
+            }
+        }
+    }
+
     /// Whether this URL answers with 2xx, asked anew.
     pub async fn check_health(&self, url: &str) -> bool {
         match self.inner.target_of_url(url) {
@@ -89,7 +109,7 @@ impl Inner {
                 preview.last_lines = self.last_lines(&container.id).await;
             }
             State::Running | State::Paused => {
-                let watch = self.adopt(key, &container);
+                let watch = self.adopt(key, &container).await;
                 preview.running = true;
                 preview.port = container.ports.get(&self.settings.preview_port).copied();
                 preview.url = preview.port.map(|port| self.url(port));

@@ -74,7 +74,7 @@ impl Inner {
     }
 
     /// As the ticket has it: a failure is logged, and the entry goes in any case.
-    async fn stop_supplied(&self, key: &PreviewKey) -> Result<(), Error> {
+    pub(super) async fn stop_supplied(&self, key: &PreviewKey) -> Result<(), Error> {
         let id = match self.registry.record(key) {
             Some(record) => Some(record.info().container_id),
             None => self.listed(key).await?.map(|container| container.id),

@@ -1,0 +1,87 @@
+//! Credentials for registries, from docker's own configuration: `auths`, `credHelpers` and `credsStore`.
+
+use std::time::Duration;
+
+use docker_credential::{CredentialRetrievalError, DockerCredential};
+use secrecy::SecretString;
+
+/// A credential helper is a program: it may wait for a keyring that nobody opens.
+const HELPER_PATIENCE: Duration = Duration::from_secs(20);
+/// The key under which docker keeps the credentials of Docker Hub.
+const HUB: &str = "https://index.docker.io/v1/";
+
+/// What to log in to a registry with.
+#[derive(Debug, Clone)]
+pub enum RegistryLogin {
+    /// User name and password.
+    Password {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// An identity token.
+    Token(SecretString),
+}
+
+/// The key under which docker keeps the credentials for an image's registry.
+#[must_use]
+pub fn registry_of(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        _ => HUB,
+    }
+}
+
+/// The credentials for an image's registry, None where there are none.
+///
+/// # Errors
+/// Why they could not be read, without any secret: the helper failed or took too long, or the file is broken.
+pub async fn for_image(image: &str) -> Result<Option<RegistryLogin>, String> {
+    let registry = registry_of(image).to_owned();
+    // The crate runs the helper and waits for it: not on a thread that others need.
+    let read = tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry));
+    let found = match tokio::time::timeout(HELPER_PATIENCE, read).await {
+        Err(_) => return Err(format!("the credential helper did not answer within {} s", HELPER_PATIENCE.as_secs())),
+        Ok(Err(_)) => return Err("the credential helper was ended".to_owned()),
+        Ok(Ok(found)) => found,
+    };
+    match found {
+        Ok(DockerCredential::UsernamePassword(username, password)) => {
+            Ok(Some(RegistryLogin::Password { username, password: SecretString::from(password) }))
+        }
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(RegistryLogin::Token(SecretString::from(token)))),
+        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => Ok(None),
+        // A helper that knows nothing for this registry fails, too; its output may hold anything, so it is not told.
+        Err(CredentialRetrievalError::HelperFailure { .. }) => Err("the credential helper failed".to_owned()),
+        Err(error) => Err(format!("docker's configuration cannot be read: {}", kind(&error))),
+    }
+}
+
+fn kind(error: &CredentialRetrievalError) -> &'static str {
+    match error {
+        CredentialRetrievalError::HelperCommunicationError => "the credential helper is not there",
+        CredentialRetrievalError::MalformedHelperResponse => "the credential helper's answer is malformed",
+        CredentialRetrievalError::CredentialDecodingError => "an entry is malformed",
+        CredentialRetrievalError::ConfigReadError => "the file is malformed",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_is_the_first_part_that_looks_like_a_host() {
+        for (image, registry) in [
+            ("node", HUB),
+            ("library/node:22", HUB),
+            ("ghcr.io/filopedraz/kosuke-template:v0.0.73", "ghcr.io"),
+            ("localhost:5000/x", "localhost:5000"),
+            ("localhost/x", "localhost"),
+        ] {
+            assert_eq!(registry_of(image), registry, "{image}");
+        }
+    }
+}

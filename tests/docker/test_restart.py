@@ -1,0 +1,70 @@
+"""restart_preview and is_container_running on the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kosuke_docker import PreviewFailedError
+
+
+async def test_a_restart_keeps_the_container_and_its_environment(world: Any, until: Any) -> None:
+    world.project(7)
+    service = world.service()
+    await service.start_preview(7, {"MINE": "yes"}, wait="ready")
+    before = world.container(7)
+    url = await service.restart_preview(7)
+    after = world.container(7)
+    assert after.id == before.id
+    assert after.attrs["State"]["StartedAt"] > before.attrs["State"]["StartedAt"]
+    assert "MINE=yes" in after.attrs["Config"]["Env"]
+    assert (await until(service, 7, "ready")).url == url
+    [binding] = after.attrs["NetworkSettings"]["Ports"]["3000/tcp"]
+    assert url == f"http://localhost:{binding['HostPort']}"
+
+
+async def test_a_restart_of_nothing_is_a_start_and_of_an_exited_one_a_restart(world: Any, until: Any) -> None:
+    world.project(7)
+    service = world.service()
+    await service.restart_preview(7)
+    first = world.container(7)
+    first.kill()
+    await until(service, 7, "exited")
+    await service.restart_preview(7)
+    assert world.container(7).id == first.id
+    assert await service.is_container_running(7) is True
+
+
+async def test_a_restart_that_ends_at_once_is_told(world: Any, until: Any) -> None:
+    world.project(7)
+    service = world.service(preview_command=["sh", "-c", "test -e /app/ran && exit 5; touch /app/ran; node dev.js"])
+    await service.start_preview(7, wait="ready")
+    with pytest.raises(PreviewFailedError) as caught:
+        while True:  # It may live just long enough for its port to be read.
+            await service.restart_preview(7)
+            await until(service, 7, "exited")
+    assert caught.value.exit_code == 5
+
+
+async def test_running_or_not(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    assert await service.is_container_running(7) is False
+    await service.start_preview(7)
+    assert await service.is_container_running(7) is True
+    assert await world.service().is_container_running(7) is True
+    world.container(7).kill()
+    assert await service.is_container_running(7) is False
+
+
+async def test_calling_anything_twice_is_harmless(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    for call in (service.start_preview, service.restart_preview, service.stop_preview):
+        await asyncio.gather(call(7), call(7))
+    await asyncio.gather(service.stop_all_previews(), service.stop_all_previews())
+    await asyncio.gather(service.ensure_image(), service.ensure_image())
+    await asyncio.gather(service.aclose(), service.aclose())
+    assert world.containers() == []
