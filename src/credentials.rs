@@ -6,7 +6,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use secrecy::SecretString;
 
 /// A credential helper is a program: it may wait for a keyring that nobody opens.
-const HELPER_PATIENCE: Duration = Duration::from_secs(20);
+const HELPER_PATIENCE: Duration = Duration::from_secs(10);
 /// The key under which docker keeps the credentials of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
