@@ -4,6 +4,7 @@ Run it with `make demo`.
 """
 
 import asyncio
+import contextlib
 import re
 import sys
 import time
@@ -18,6 +19,7 @@ import node_image
 from kosuke_docker import DockerService, Settings
 
 PROJECT = 1
+NETWORK = "kosuke-demo"
 PATIENCE = 120
 
 
@@ -27,6 +29,19 @@ def fetch(url: str) -> str:
         return f"{response.status} {response.read().decode()}"
 
 
+def remove_network() -> None:
+    """The service leaves its network to the next preview; the demo leaves nothing."""
+    with contextlib.closing(docker.from_env()) as client:
+        for network in client.networks.list(names=[NETWORK]):
+            network.remove()
+
+
+def node() -> str:
+    """An image with Node."""
+    with contextlib.closing(docker.from_env()) as client:
+        return node_image.image(client)
+
+
 async def main() -> None:
     """Starts, shows, stops."""
     began = time.monotonic()
@@ -34,7 +49,7 @@ async def main() -> None:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
-    image = await asyncio.to_thread(lambda: node_image.image(docker.from_env()))
+    image = await asyncio.to_thread(node)
     say(f"image     {image}")
     projects = node_image.BUILD / "demo"
     await asyncio.to_thread(nextjs.copy, projects / str(PROJECT))
@@ -44,7 +59,7 @@ async def main() -> None:
         update={
             "preview_default_image": image,
             "projects_dir": str(projects),
-            "preview_network": "kosuke-demo",
+            "preview_network": NETWORK,
             "preview_container_name_prefix": "kosuke-demo-",
         }
     )
@@ -78,6 +93,7 @@ async def main() -> None:
         await service.stop_preview(PROJECT)
         say(f"stopped   in {time.monotonic() - stopping:.2f} s, preview: {await service.get_preview(PROJECT)}")
         await service.aclose()
+        await asyncio.to_thread(remove_network)
 
 
 if __name__ == "__main__":

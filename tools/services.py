@@ -45,9 +45,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _engine(path: str) -> Any:
-    """The JSON that the engine named by DOCKER_HOST answers; raises OSError where none does."""
-    host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+def _engine(path: str, host: str | None = None) -> Any:
+    """The JSON that the engine at host, else at DOCKER_HOST, answers; raises OSError where none does."""
+    host = host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     scheme, _, rest = host.partition("://")
     if scheme == "unix":
         connection: http.client.HTTPConnection = _UnixConnection(rest)
@@ -60,10 +60,10 @@ def _engine(path: str) -> Any:
         return json.loads(connection.getresponse().read())
 
 
-def answers() -> bool:
-    """Whether a Docker Engine answers."""
+def answers(host: str | None = None) -> bool:
+    """Whether a Docker Engine answers at host, else at DOCKER_HOST."""
     try:
-        _engine("/version")
+        _engine("/version", host)
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return True
@@ -136,6 +136,17 @@ def _programs() -> Path | None:
     return Path(initdb).resolve().parent if initdb else None
 
 
+def postgres_programs() -> Path:
+    """The folder with initdb and postgres, installed if it is missing."""
+    programs = _programs()
+    if programs is None:
+        install("postgresql")
+        programs = _programs()
+    if programs is None:
+        stop("postgresql was installed, but its initdb was not found")
+    return programs
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on."""
     with socket.socket() as probe:
@@ -158,12 +169,7 @@ def postgres(*options: str) -> Iterator[dict[str, str]]:
     Args:
         options: Further lines of postgresql.conf.
     """
-    programs = _programs()
-    if programs is None:
-        install("postgresql")
-        programs = _programs()
-    if programs is None:
-        stop("postgresql was installed, but its initdb was not found")
+    programs = postgres_programs()
     user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     password, port = secrets.token_urlsafe(12), free_port()
     home = Path(tempfile.mkdtemp(prefix="kosuke-postgres-"))

@@ -23,7 +23,6 @@ import bcrypt
 import pytest
 import services
 from docker import DockerClient
-
 from kosuke_docker import DockerService, ImageNotFoundError, PullProgress, Settings
 
 USER, PASSWORD = "kosuke", "a-registry-password"
@@ -182,7 +181,9 @@ async def test_a_missing_image_is_pulled_with_progress(
     assert f"pulled image {public}" in caplog.messages
 
 
-async def test_a_start_tells_progress_to_an_async_handler_and_the_phase(world: Any, gate: Gate, public: str) -> None:
+async def test_a_start_tells_progress_to_an_async_handler_and_the_phase(
+    world: Any, engine: DockerClient, gate: Gate, public: str
+) -> None:
     """The image cannot run anything: what is looked at comes before that."""
     world.project(7)
     steps: list[PullProgress] = []
@@ -198,6 +199,7 @@ async def test_a_start_tells_progress_to_an_async_handler_and_the_phase(world: A
     gate.opened.set()
     await asyncio.gather(start, return_exceptions=True)
     assert steps
+    engine.images.remove(reference)
 
 
 async def test_a_handler_that_raises_is_the_callers_own_error(world: Any, public: str) -> None:
@@ -250,7 +252,7 @@ async def test_an_unknown_image_is_told_in_the_registrys_words(world: Any, open_
 
 
 async def test_a_private_image_needs_credentials(world: Any, private: str) -> None:
-    with pytest.raises(ImageNotFoundError, match="no basic auth credentials|unauthorized|authentication required"):
+    with pytest.raises(ImageNotFoundError, match=r"no basic auth credentials|unauthorized|authentication required"):
         await service_for(world, private).ensure_image()
 
 
@@ -330,9 +332,9 @@ async def test_a_registry_that_is_down_is_a_warning_while_the_image_is_here(
     reference = f"localhost:{services.free_port()}/kosuke/node:1"
     repository, _, tag = reference.rpartition(":")
     engine.images.get(image).tag(repository, tag)
+    world.project(7)
+    service = service_for(world, reference, preview_pull_policy="always")
     try:
-        world.project(7)
-        service = service_for(world, reference, preview_pull_policy="always")
         await service.start_preview(7, wait="ready")
         assert f"image {reference}: using the one that is here" in caplog.text
     finally:
@@ -350,16 +352,15 @@ async def test_the_policy_always_fetches_what_changed(world: Any, engine: Docker
     repository = first.rpartition(":")[0]
     moving = f"{repository}:moving-{secrets.token_hex(3)}"
     tag = moving.rpartition(":")[2]
+    identities = []
     for reference in (first, second):
         engine.images.pull(reference).tag(repository, tag)
         engine.images.push(repository, tag=tag)
-        if reference == first:
-            expected_old = engine.images.get(moving).id
-    expected_new = engine.images.get(moving).id
+        identities.append(engine.images.get(moving).id)
     engine.images.get(first).tag(repository, tag)
-    assert engine.images.get(moving).id == expected_old
+    assert engine.images.get(moving).id == identities[0]
     await service_for(world, moving, preview_pull_policy="always").ensure_image()
-    assert engine.images.get(moving).id == expected_new
+    assert engine.images.get(moving).id == identities[1]
     for reference in (first, second, moving):
         engine.images.remove(reference)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-
 from kosuke_docker import PortRangeExhaustedError
 
 STARTS = """
@@ -115,7 +114,9 @@ async def test_parallel_starts_with_the_network_missing_end_with_one_network(wor
         outputs = await together(run_python, scripts, world.settings(preview_network=name))
         assert len({url for output in outputs for url in output.split()}) == 12
         [network] = [network for network in world.engine.networks.list(names=[name]) if network.name == name]
-        attached = {container.attrs["NetworkSettings"]["Networks"][name]["NetworkID"] for container in world.containers()}
+        attached = {
+            container.attrs["NetworkSettings"]["Networks"][name]["NetworkID"] for container in world.containers()
+        }
         assert attached == {network.id}
         labels = network.attrs["Labels"]
         assert labels["com.docker.compose.network"] == "default"
