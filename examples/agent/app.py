@@ -7,7 +7,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from kosuke_docker import (
     DockerService,
@@ -21,6 +21,7 @@ from kosuke_docker import (
     StartPreviewRequest,
     StopPreviewRequest,
 )
+from starlette.middleware.base import RequestResponseEndpoint
 
 
 def docker_service() -> DockerService:
@@ -49,6 +50,14 @@ async def failed(_: Request, error: KosukeDockerError) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     body = {"error": type(error).__name__, "detail": str(error), "operation": error.operation}
     return JSONResponse(body, status_code=status)
+
+
+@app.middleware("http")
+async def name_the_worker(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Which of the workers answered."""
+    response = await call_next(request)
+    response.headers["x-worker"] = str(os.getpid())
+    return response
 
 
 @app.post("/api/preview/start")
@@ -87,4 +96,4 @@ async def preview(project_id: int, service: Service) -> Preview | None:
 async def health(service: Service) -> JSONResponse:
     """503 while Docker is away."""
     available = await service.is_docker_available()
-    return JSONResponse({"docker": available, "worker": os.getpid()}, status_code=200 if available else 503)
+    return JSONResponse({"docker": available}, status_code=200 if available else 503)

@@ -199,6 +199,7 @@ async def test_a_start_tells_progress_to_an_async_handler_and_the_phase(
     gate.opened.set()
     await asyncio.gather(start, return_exceptions=True)
     assert steps
+    await service.stop_preview(7)
     engine.images.remove(reference)
 
 
