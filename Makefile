@@ -23,7 +23,7 @@ demo: $(BUILD)/demo-env/stamp ## A real Next.js app as a live preview with its o
 
 test: $(BUILD)/test-env/stamp ## Every test, against the release wheel in a clean environment
 	cargo test --locked --no-default-features
-	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests -m 'not soak'
+	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests
 
 soak: $(BUILD)/test-env/stamp ## The tests with full counts
 	$(SERVICES) env KOSUKE_SOAK=1 $(BUILD)/test-env/bin/python -m pytest tests --timeout 1800

@@ -1,9 +1,11 @@
 //! Credentials for registries, from docker's own configuration: `auths`, `credHelpers` and `credsStore`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use secrecy::SecretString;
+use tokio::sync::oneshot;
 
 /// A credential helper is a program: it may wait for a keyring that nobody opens.
 const HELPER_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +30,7 @@ pub enum RegistryLogin {
 #[must_use]
 pub fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
+        Some(("docker.io" | "index.docker.io", _)) => HUB,
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
         _ => HUB,
     }
@@ -38,9 +41,16 @@ pub fn registry_of(image: &str) -> &str {
 /// # Errors
 /// Why they could not be read, without any secret: the helper failed or took too long, or the file is broken.
 pub async fn for_image(image: &str) -> Result<Option<RegistryLogin>, String> {
+    if !configuration().is_some_and(|file| file.exists()) {
+        return Ok(None);
+    }
     let registry = registry_of(image).to_owned();
-    // The crate runs the helper and waits for it: not on a thread that others need.
-    let read = tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry));
+    let (found, read) = oneshot::channel();
+    // The crate runs the helper and waits for it, without end: on a thread of its own, that nobody else needs.
+    let helper = move || drop(found.send(docker_credential::get_credential(&registry)));
+    if std::thread::Builder::new().name("kosuke-docker-login".into()).spawn(helper).is_err() {
+        return Err("cannot start a thread for it".to_owned());
+    }
     let found = match tokio::time::timeout(HELPER_PATIENCE, read).await {
         Err(_) => return Err(format!("the credential helper did not answer within {} s", HELPER_PATIENCE.as_secs())),
         Ok(Err(_)) => return Err("the credential helper was ended".to_owned()),
@@ -56,6 +66,13 @@ pub async fn for_image(image: &str) -> Result<Option<RegistryLogin>, String> {
         Err(CredentialRetrievalError::HelperFailure { .. }) => Err("the credential helper failed".to_owned()),
         Err(error) => Err(format!("docker's configuration cannot be read: {}", kind(&error))),
     }
+}
+
+/// Docker's configuration file, as docker finds it.
+fn configuration() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = folder("DOCKER_CONFIG").or_else(|| Some(folder("HOME")?.join(".docker")))?;
+    Some(folder.join("config.json"))
 }
 
 fn kind(error: &CredentialRetrievalError) -> &'static str {
@@ -80,6 +97,7 @@ mod tests {
             ("ghcr.io/filopedraz/kosuke-template:v0.0.73", "ghcr.io"),
             ("localhost:5000/x", "localhost:5000"),
             ("localhost/x", "localhost"),
+            ("docker.io/library/node", HUB),
         ] {
             assert_eq!(registry_of(image), registry, "{image}");
         }

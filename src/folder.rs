@@ -41,7 +41,8 @@ pub fn on_host(folder: &Path, mounts: &[(PathBuf, PathBuf)]) -> Option<PathBuf> 
     let fitting =
         mounts.iter().filter_map(|(inside, outside)| Some((inside, outside, folder.strip_prefix(inside).ok()?)));
     let (_, outside, rest) = fitting.max_by_key(|(inside, ..)| inside.components().count())?;
-    Some(if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
+    // A tmpfs has no source: what it hides must not be taken for it.
+    outside.is_absolute().then(|| if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
 }
 
 #[cfg(test)]
@@ -60,12 +61,14 @@ mod tests {
         let mounts = [
             (PathBuf::from("/agent"), PathBuf::from("/home/me/kosuke/agent")),
             (PathBuf::from("/agent/projects"), PathBuf::from("/var/lib/docker/volumes/p/_data")),
+            (PathBuf::from("/agent/tmp"), PathBuf::new()),
         ];
         let on_host = |folder: &str| on_host(Path::new(folder), &mounts);
         assert_eq!(on_host("/agent/projects/7"), Some("/var/lib/docker/volumes/p/_data/7".into()));
         assert_eq!(on_host("/agent/projects"), Some("/var/lib/docker/volumes/p/_data".into()));
         assert_eq!(on_host("/agent/other/7"), Some("/home/me/kosuke/agent/other/7".into()));
         assert_eq!(on_host("/agents/7"), None);
+        assert_eq!(on_host("/agent/tmp/7"), None);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 uvicorn app:app --workers 2
 """
 
+import logging
 import os
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -23,6 +24,8 @@ from kosuke_docker import (
 )
 from starlette.middleware.base import RequestResponseEndpoint
 
+logger = logging.getLogger("agent")
+
 
 def docker_service() -> DockerService:
     """One per request costs nothing: all share one core, and the truth is in the engine."""
@@ -34,8 +37,12 @@ Service = Annotated[DockerService, Depends(docker_service)]
 
 @asynccontextmanager
 async def lifespan(_: FastAPI):
-    """Ends the core's tasks with the worker. Previews stay."""
-    async with DockerService():
+    """Fetches the previews' image ahead, and ends the core's tasks with the worker. Previews stay."""
+    async with DockerService() as service:
+        try:
+            await service.ensure_image()
+        except KosukeDockerError as error:
+            logger.warning("previews have no image yet: %s", error)
         yield
 
 

@@ -346,6 +346,8 @@ class DockerService:
         attachment = self._attachment
         if attachment is None or not attachment.usable() or (private and not self._own):
             self._own = private
+            if attachment is not None:
+                attachment.users.discard(self)
             adapter = None if self._client is None else ClientEngine(self._client)
             attachment = _cores.Attachment(self._settings, adapter) if private else _cores.shared(self._settings)
             self._attachment = attachment

@@ -11,7 +11,7 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as BollardError;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, CreateImageInfo,
-    EndpointSettings, HostConfig, Network, NetworkCreateRequest, PortBinding,
+    EndpointSettings, HostConfig, Mount, MountType, Network, NetworkCreateRequest, PortBinding,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -36,6 +36,8 @@ use crate::preview::{LABEL_OWNER, LABEL_PREVIEW};
 const MAX_CALLS: usize = 64;
 /// A pull may take long, but not say nothing for so long.
 const PULL_IDLE: Duration = Duration::from_secs(300);
+/// Label of the networks that we made.
+const LABEL_NETWORK: &str = "kosuke.network";
 const REMOVAL_POLL: Duration = Duration::from_millis(50);
 const NANOS: u32 = 1_000_000_000;
 
@@ -46,13 +48,21 @@ pub struct DockerEngine {
     client: OnceCell<Docker>,
     calls: Semaphore,
     networks: Mutex<()>,
+    own: OnceCell<Option<OwnContainer>>,
 }
 
 impl DockerEngine {
     /// The engine at `address`; `timeout` bounds each call that is not a stream or a pull.
     #[must_use]
     pub fn new(address: EngineAddress, timeout: Duration) -> Self {
-        Self { address, timeout, client: OnceCell::new(), calls: Semaphore::new(MAX_CALLS), networks: Mutex::new(()) }
+        Self {
+            address,
+            timeout,
+            client: OnceCell::new(),
+            calls: Semaphore::new(MAX_CALLS),
+            networks: Mutex::new(()),
+            own: OnceCell::new(),
+        }
     }
 
     fn connect(&self) -> Result<Docker, EngineError> {
@@ -108,9 +118,33 @@ impl DockerEngine {
         tokio::time::timeout(timeout, call).await.unwrap_or(Err(EngineError::Timeout(timeout)))
     }
 
+    async fn find_own_container(&self) -> Result<Option<OwnContainer>, EngineError> {
+        let Some(id) =
+            tokio::fs::read_to_string("/proc/self/mountinfo").await.ok().as_deref().and_then(own::container_id)
+        else {
+            return Ok(None);
+        };
+        let inspected = self
+            .call(|client| async move { client.inspect_container(&id, None::<InspectContainerOptions>).await })
+            .await;
+        match inspected {
+            Ok(found) => Ok(Some(own_container(found))),
+            // We are in a container of another engine.
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn not_connected<T: Send + 'static>(&self) -> BoxStream<'static, Result<T, EngineError>> {
         let error = EngineError::Unreachable(format!("{}: not connected yet", self.address));
         stream::once(async { Err(error) }).boxed()
+    }
+
+    /// In use, or gone already: then it is somebody else's matter.
+    async fn remove_second(&self, name: &str, id: String) {
+        if let Err(error) = self.call(|client| async move { client.remove_network(&id).await }).await {
+            log::debug!(target: "kosuke_docker::engine", "a second network {name} was not removed: {error}");
+        }
     }
 
     async fn networks_named(&self, name: &str) -> Result<Vec<Network>, EngineError> {
@@ -208,32 +242,29 @@ impl Engine for DockerEngine {
     }
 
     async fn own_container(&self) -> Result<Option<OwnContainer>, EngineError> {
-        let Some(id) =
-            tokio::fs::read_to_string("/proc/self/mountinfo").await.ok().as_deref().and_then(own::container_id)
-        else {
-            return Ok(None);
-        };
-        let inspected = self
-            .call(|client| async move { client.inspect_container(&id, None::<InspectContainerOptions>).await })
-            .await;
-        match inspected {
-            Ok(found) => Ok(Some(own_container(found))),
-            // We are in a container of another engine.
-            Err(EngineError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.own.get_or_try_init(|| self.find_own_container()).await.cloned()
+    }
+
+    async fn shares_ports(&self) -> bool {
+        let here = self.address.remote_host().is_none_or(is_this_machine);
+        here && self.own_container().await.is_ok_and(|own| own.is_none_or(|own| own.host_network))
     }
 
     async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
         let _one_at_a_time = self.networks.lock().await;
         let first = |networks: &[Network]| networks.first().and_then(|network| network.id.clone());
-        if let Some(id) = first(&self.networks_named(name).await?) {
+        let found = self.networks_named(name).await?;
+        if let Some(id) = first(&found) {
+            // A process that ended between making a second one and removing it: starts would fail for ever.
+            for second in found.iter().skip(1).filter(|network| is_ours(network)) {
+                self.remove_second(name, second.id.clone().unwrap_or_default()).await;
+            }
             return Ok(id);
         }
         if matches!(name, "bridge" | "host" | "none") {
             return Err(EngineError::NotFound(format!("the engine has no network {name}")));
         }
-        let mut labels = HashMap::from([("kosuke.network".to_owned(), "true".to_owned())]);
+        let mut labels = HashMap::from([(LABEL_NETWORK.to_owned(), "true".to_owned())]);
         if let Some(project) = name.strip_suffix("_default") {
             labels.insert("com.docker.compose.project".to_owned(), project.to_owned());
             labels.insert("com.docker.compose.network".to_owned(), "default".to_owned());
@@ -244,10 +275,7 @@ impl Engine for DockerEngine {
         // The engine lets several processes make one name each: the oldest stays, ours goes.
         let oldest = first(&self.networks_named(name).await?).unwrap_or_else(|| made.clone());
         if oldest != made {
-            let removed = self.call(|client| async move { client.remove_network(&made).await }).await;
-            if let Err(error) = removed {
-                log::warn!(target: "kosuke_docker::engine", "a second network {name} could not be removed: {error}");
-            }
+            self.remove_second(name, made).await;
         }
         Ok(oldest)
     }
@@ -345,14 +373,21 @@ impl Engine for DockerEngine {
         chunks.boxed()
     }
 
-    fn published_host(&self, bound: IpAddr) -> String {
-        match self.address.remote_host() {
-            Some(host) => host.to_owned(),
-            None if bound.is_unspecified() => "127.0.0.1".to_owned(),
-            None if bound.is_ipv6() => format!("[{bound}]"),
-            None => bound.to_string(),
+    fn published_host(&self, bound: IpAddr) -> Option<String> {
+        match self.address.remote_host().filter(|host| !is_this_machine(host)) {
+            // Published on the other machine's loopback.
+            Some(_) if bound.is_loopback() => None,
+            Some(host) => Some(host.to_owned()),
+            None if bound.is_unspecified() => Some("127.0.0.1".to_owned()),
+            None if bound.is_ipv6() => Some(format!("[{bound}]")),
+            None => Some(bound.to_string()),
         }
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn body(spec: &ContainerSpec) -> ContainerCreateBody {
@@ -369,7 +404,13 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         // Through the API a binding alone publishes nothing.
         exposed_ports: Some(vec![inside.clone()]),
         host_config: Some(HostConfig {
-            binds: Some(vec![format!("{}:/app:rw", spec.folder.display())]),
+            // A bind of this form is refused when its source is missing; the older one makes an empty folder as root.
+            mounts: Some(vec![Mount {
+                typ: Some(MountType::BIND),
+                source: Some(spec.folder.display().to_string()),
+                target: Some("/app".into()),
+                ..Default::default()
+            }]),
             network_mode: Some(spec.network.clone()),
             port_bindings: Some(HashMap::from([(inside, Some(vec![binding]))])),
             // Without it `sh` is PID 1, ignores SIGTERM, and every stop takes the whole grace period.
@@ -378,6 +419,10 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         }),
         ..Default::default()
     }
+}
+
+fn is_ours(network: &Network) -> bool {
+    network.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_NETWORK))
 }
 
 fn credentials(login: RegistryLogin, registry: &str) -> DockerCredentials {

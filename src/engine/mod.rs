@@ -54,12 +54,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Its output since `since`: what is there, and with `follow` what comes, until it ends.
     fn logs(&self, id: &str, since: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>>;
 
-    /// The host through which ports that the engine published are reached from this process.
-    fn published_host(&self, bound: IpAddr) -> String;
+    /// The host through which ports published on `bound` are reached from this process; None: they cannot be.
+    fn published_host(&self, bound: IpAddr) -> Option<String>;
 
     /// The container that this process runs in, None where it runs in none of this engine's.
     async fn own_container(&self) -> Result<Option<OwnContainer>, EngineError> {
         Ok(None)
+    }
+
+    /// Whether the host ports that the engine publishes on are those of this process.
+    async fn shares_ports(&self) -> bool {
+        false
     }
 
     /// What this engine's calls can and cannot do.

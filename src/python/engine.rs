@@ -173,8 +173,8 @@ impl Engine for PythonEngine {
         }
     }
 
-    fn published_host(&self, _bound: IpAddr) -> String {
-        "localhost".to_owned()
+    fn published_host(&self, _bound: IpAddr) -> Option<String> {
+        Some("localhost".to_owned())
     }
 
     fn traits(&self) -> EngineTraits {

@@ -82,11 +82,15 @@ impl Inner {
         let mut pull = self.join_pull(image);
         loop {
             let state = pull.borrow_and_update().clone();
-            if let Some(progress) = state.progress {
-                ask(hooks, key.unwrap_or(&nobody), HookRequest::Progress(progress)).await?;
-            }
             if let Some(done) = state.done {
                 return Ok(done);
+            }
+            if let Some(progress) = state.progress {
+                // A handler that hangs must not hold those who wait for the image.
+                tokio::select! {
+                    told = ask(hooks, key.unwrap_or(&nobody), HookRequest::Progress(progress)) => { told?; }
+                    _ = pull.wait_for(|state| state.done.is_some()) => continue,
+                }
             }
             if pull.changed().await.is_err() {
                 return Err(Error::Closed { operation: "image" });

@@ -83,6 +83,11 @@ impl Watch {
         self.container_id == container_id
     }
 
+    /// Whether it follows this very run: the same container may be started again.
+    pub(super) fn follows(&self, container_id: &str, started_at: Option<SystemTime>) -> bool {
+        self.followed && !self.end.is_cancelled() && self.is_of(container_id) && self.started_at == started_at
+    }
+
     pub(super) fn is_followed(&self) -> bool {
         self.followed
     }
@@ -214,8 +219,9 @@ impl Inner {
     pub(super) async fn target_of(&self, container: &Container) -> Option<ProbeTarget> {
         let bound = self.settings.preview_bind_address;
         let published = container.ports.get(&self.settings.preview_port).copied();
-        let own = self.engine.own_container().await.ok().flatten().filter(|own| !own.host_network);
-        let Some(own) = own else { return Some(self.target_on(self.engine.published_host(bound), published?)) };
+        // A container was just looked up: an engine that fails now leaves the log to decide, not a wrong address.
+        let own = self.engine.own_container().await.ok()?.filter(|own| !own.host_network);
+        let Some(own) = own else { return Some(self.target_on(self.engine.published_host(bound)?, published?)) };
         let shared = own.networks.keys().find_map(|network| *container.networks.get(network)?);
         if let Some(address) = shared {
             return Some(self.target_on(bracketed(address), self.settings.preview_port));

@@ -50,6 +50,14 @@ pub(super) struct Flight {
 /// Runs a flight. Its callers get an answer even if the task that runs it panics.
 pub(super) struct Pilot(Arc<Flight>);
 
+impl Pilot {
+    /// A flight that nobody can join.
+    pub(super) fn alone() -> (Ticket, Self) {
+        let (result, ticket) = watch::channel(None);
+        (ticket, Self(Arc::new(Flight { result, abandoned: false.into() })))
+    }
+}
+
 impl std::ops::Deref for Pilot {
     type Target = Flight;
 
@@ -146,6 +154,15 @@ struct Slot {
 }
 
 impl Slot {
+    fn known(&mut self, info: &ContainerInfo, started_at: Option<SystemTime>) -> Option<Arc<Watch>> {
+        let record = self.record.as_mut()?;
+        let same = record.watch.follows(&info.container_id, started_at) && record.info.port == info.port;
+        if same {
+            record.seen = SystemTime::now();
+        }
+        same.then(|| Arc::clone(&record.watch))
+    }
+
     fn is_busy(&self) -> bool {
         self.doing.is_some() || self.tail.as_ref().is_some_and(|tail| !tail.is_cancelled())
     }
@@ -240,27 +257,26 @@ impl Registry {
         infos
     }
 
-    /// The watch that follows this very container, where there is one.
-    pub(super) fn known(&self, info: &ContainerInfo) -> Option<Arc<Watch>> {
-        let mut slots = lock(&self.slots);
-        let record = slots.get_mut(&info.key())?.record.as_mut()?;
-        let same =
-            record.watch.is_of(&info.container_id) && record.watch.is_followed() && record.info.port == info.port;
-        if same {
-            record.seen = SystemTime::now();
-        }
-        same.then(|| Arc::clone(&record.watch))
+    /// The watch that follows this very run of this container, where there is one.
+    pub(super) fn known(&self, info: &ContainerInfo, started_at: Option<SystemTime>) -> Option<Arc<Watch>> {
+        lock(&self.slots).get_mut(&info.key())?.known(info, started_at)
     }
 
-    /// Takes the entry in. The watch of a container that is known already stays; tells the watch, and whether it is new.
-    pub(super) fn register(&self, info: ContainerInfo, watch: impl FnOnce() -> Watch) -> (Arc<Watch>, bool) {
-        if let Some(watch) = self.known(&info) {
-            return (watch, false);
-        }
+    /// Takes the entry in. The watch of a run that is known already stays; tells the watch, and whether it is new.
+    pub(super) fn register(
+        &self,
+        info: ContainerInfo,
+        started_at: Option<SystemTime>,
+        watch: impl FnOnce() -> Watch,
+    ) -> (Arc<Watch>, bool) {
         let mut slots = lock(&self.slots);
         let slot = slots.entry(info.key()).or_default();
+        if let Some(watch) = slot.known(&info, started_at) {
+            return (watch, false);
+        }
         let watch = Arc::new(watch());
-        if let Some(old) = slot.record.replace(Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) }) {
+        let record = Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) };
+        if let Some(old) = slot.record.replace(record) {
             old.watch.end();
         }
         (watch, true)

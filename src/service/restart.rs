@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::registry::Pilot;
 use super::{Inner, PreviewService, StartRequest, Started};
+use crate::engine::State;
 use crate::error::{EngineError, Error};
 use crate::preview::{Phase, PreviewKey};
 
@@ -16,19 +18,34 @@ impl PreviewService {
     pub fn restart(&self, request: StartRequest) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
         let turn = self.inner.registry.queue_stop(&request.key, &request.name);
         let (service, inner) = (self.clone(), Arc::clone(&self.inner));
-        let (key, name) = (request.key.clone(), request.name.clone());
-        let restarting = self.inner.tasks.spawn(async move {
+        let (mut ticket, flight) = Pilot::alone();
+        let (key, asked) = (request.key.clone(), request.clone());
+        self.inner.tasks.spawn(async move {
             turn.come().await;
             let doing = inner.registry.doing(&key, Phase::Starting);
-            let restarted = inner.restart(&key, &name).await;
+            let restarted = inner.restart(&key, &asked.name).await;
             drop(doing);
+            let result = match restarted {
+                Ok(Some(started)) => Ok(started),
+                // In the same turn: a stop that was called after this restart comes after it.
+                Ok(None) => Box::pin(inner.start(&asked, &flight)).await,
+                Err(error) => Err(error),
+            };
+            flight.result.send_replace(Some(result));
             inner.registry.finish(&key, turn);
-            restarted
         });
         async move {
-            match restarting.await.unwrap_or(Err(Error::Closed { operation: "restart" }))? {
-                Some(started) => Ok(started),
-                None => service.start(request).await,
+            let result = match ticket.wait_for(Option::is_some).await {
+                Ok(result) => result.clone(),
+                Err(_) => None,
+            };
+            match result {
+                Some(Err(Error::Abandoned { .. })) | None => Err(Error::Closed { operation: "restart" }),
+                Some(result) => {
+                    let started = result?;
+                    service.after_start(&request, &started, true).await?;
+                    Ok(started)
+                }
             }
         }
     }
@@ -45,6 +62,10 @@ impl Inner {
         let failed = |source| Error::engine("restart", Some(key), source);
         let Some(container) = self.engine.inspect(name).await.map_err(failed)? else { return Ok(None) };
         self.check_ours(key, &container)?;
+        if container.state == State::Created {
+            // Another process is about to start it: the start waits for that.
+            return Ok(None);
+        }
         if container.is_running() {
             self.engine.stop(&container.id, self.settings.preview_stop_timeout).await.map_err(failed)?;
         }

@@ -135,7 +135,12 @@ impl PreviewService {
     }
 
     /// Not within the preview's turn: both may take long, and a stop must not wait for them.
-    async fn after_start(&self, request: &StartRequest, started: &Started, opened: bool) -> Result<(), Error> {
+    pub(super) async fn after_start(
+        &self,
+        request: &StartRequest,
+        started: &Started,
+        opened: bool,
+    ) -> Result<(), Error> {
         if opened && started.fresh {
             let hooks = request.hooks.as_deref();
             ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
@@ -179,7 +184,7 @@ impl PreviewService {
 }
 
 impl Inner {
-    async fn start(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Started, Error> {
+    pub(super) async fn start(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Started, Error> {
         for races in 0..MAX_RACES {
             if self.is_unwanted(flight) {
                 return Err(Error::Abandoned { preview: request.key.clone() });
@@ -472,7 +477,8 @@ impl Inner {
             match self.engine.start(id).await {
                 Err(EngineError::PortHeld(message)) => {
                     let again = held_port(&message).is_some_and(|port| held.insert(port));
-                    if first == last || !again || began.elapsed() > PORT_PATIENCE {
+                    let hopeless = held.len() == 1 && self.are_all_held((first, last)).await;
+                    if first == last || !again || hopeless || began.elapsed() > PORT_PATIENCE {
                         return Err(EngineError::PortsExhausted(message));
                     }
                     log::debug!(target: "kosuke_docker::service", "container {id}: {message}");
@@ -484,6 +490,19 @@ impl Inner {
                 other => return other,
             }
         }
+    }
+
+    /// Where the engine's ports are ours, too, a look at them is faster than a start for each.
+    async fn are_all_held(&self, (first, last): (u16, u16)) -> bool {
+        if !self.engine.shares_ports().await {
+            return false;
+        }
+        for port in first..=last {
+            if tokio::net::TcpListener::bind((self.settings.preview_bind_address, port)).await.is_ok() {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn refused(
@@ -501,6 +520,10 @@ impl Inner {
             }
             EngineError::PortsExhausted(_) | EngineError::PortHeld(_) => {
                 Error::PortRangeExhausted { preview, first, last, source }
+            }
+            EngineError::Refused(words) if words.contains("bind source path does not exist") => {
+                let path = words.rsplit(": ").next().unwrap_or_default().trim().into();
+                Error::ProjectFolder { preview, path, problem: "does not exist on the engine's machine".into() }
             }
             _ => Error::ContainerStart { preview, step, source },
         }
@@ -547,12 +570,13 @@ impl Inner {
     pub(super) async fn adopt(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Arc<Watch> {
         let port = container.ports.get(&self.settings.preview_port).copied();
         let info = self.info(key, container.id.clone(), container.name.clone(), port.unwrap_or(0));
-        if let Some(watch) = self.registry.known(&info) {
+        if let Some(watch) = self.registry.known(&info, container.started_at) {
             return watch;
         }
         let target = self.target_of(container).await;
-        let (watch, new) =
-            self.registry.register(info, || Watch::new(container.id.clone(), container.started_at, target, true));
+        let (watch, new) = self.registry.register(info, container.started_at, || {
+            Watch::new(container.id.clone(), container.started_at, target, true)
+        });
         if new {
             self.follow(key.clone(), Arc::clone(&watch));
         }
@@ -563,7 +587,7 @@ impl Inner {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
         let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
-        let (watch, new) = self.registry.register(info, || Watch::new(id, None, target, true));
+        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, true));
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
         if new && !replaced {
             self.follow(request.key.clone(), watch);

@@ -98,6 +98,12 @@ impl Inner {
                 preview.port = port.or_else(|| known.map(|known| known.info().port));
                 preview.url = preview.port.map(|port| self.url(port));
             }
+            // Between the two halves of a restart.
+            _ if doing == Some(Phase::Starting) && !container.is_running() => {
+                preview.running = true;
+                preview.port = known.map(|known| known.info().port);
+                preview.url = preview.port.map(|port| self.url(port));
+            }
             State::Created => preview.phase = Phase::Creating,
             State::Removing => preview.phase = Phase::Stopping,
             State::Exited | State::Unknown => {

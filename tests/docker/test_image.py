@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
+import httpx
 import pytest
 import services
 from docker import DockerClient
@@ -176,6 +177,7 @@ async def test_a_missing_image_is_pulled_with_progress(
     steps: list[PullProgress] = []
     await service_for(world, public).ensure_image(steps.append)
     assert engine.images.get(public)
+    assert all(step.model_fields_set == set(PullProgress.model_fields) for step in steps)
     assert any(step.status.startswith("Status: Downloaded") or step.status == "Pull complete" for step in steps), steps
     assert f"pulling image {public}" in caplog.messages
     assert f"pulled image {public}" in caplog.messages
@@ -265,6 +267,48 @@ async def test_credentials_come_from_dockers_config(
     assert engine.images.get(private)
 
 
+async def test_no_configuration_at_all_is_no_credentials(
+    world: Any, engine: DockerClient, public: str, docker_config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    docker_config.unlink()
+    await service_for(world, public).ensure_image()
+    assert engine.images.get(public)
+    assert "credentials" not in caplog.text
+
+
+async def test_concurrent_starts_of_several_previews_share_one_pull_and_each_hears_of_it(
+    world: Any, engine: DockerClient, gate: Gate, public: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kosuke_docker")
+    reference = f"localhost:{gate.port}/{public.partition('/')[2]}"
+    service = service_for(world, reference)
+    heard: dict[int, list[PullProgress]] = {project: [] for project in range(4)}
+    for project in heard:
+        world.project(project)
+    starts = [
+        asyncio.create_task(service.start_preview(project, on_progress=heard[project].append)) for project in heard
+    ]
+    await gate.asked.wait()
+    gate.opened.set()
+    await asyncio.gather(*starts, return_exceptions=True)
+    assert caplog.messages.count(f"pulling image {reference}") == 1
+    assert all(heard.values())
+    await service.stop_all_previews()
+    engine.images.remove(reference)
+
+
+async def test_a_handler_that_hangs_holds_nobody(world: Any, engine: DockerClient, public: str) -> None:
+    async def hang(_: PullProgress) -> None:
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(service_for(world, public).ensure_image(hang))
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(engine.images.list, public):  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.05)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
 def helper(folder: Path, body: str) -> None:
     script = folder / "docker-credential-kosuketest"
     script.write_text(f"#!/bin/sh\n{body}\n")
@@ -279,10 +323,12 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("kind", ["credHelpers", "credsStore"])
 async def test_credentials_come_from_a_credential_helper(
-    world: Any, engine: DockerClient, private: str, closed_registry: int, docker_config: Path, helpers: Path
+    world: Any, engine: DockerClient, private: str, closed_registry: int, docker_config: Path, helpers: Path, kind: str
 ) -> None:
-    docker_config.write_text(json.dumps({"credHelpers": {f"localhost:{closed_registry}": "kosuketest"}}))
+    value = "kosuketest" if kind == "credsStore" else {f"localhost:{closed_registry}": "kosuketest"}
+    docker_config.write_text(json.dumps({kind: value}))
     answer = json.dumps({"ServerURL": f"localhost:{closed_registry}", "Username": USER, "Secret": PASSWORD})
     helper(helpers, f"cat > /dev/null; echo '{answer}'")
     await service_for(world, private).ensure_image()
@@ -309,12 +355,72 @@ async def test_a_credential_helper_that_hangs_is_not_waited_for_without_end(
     assert "the credential helper did not answer within 10 s" in caplog.text
 
 
+class TokenFront:
+    """In front of an open registry, as public ones have it: everybody gets a token, but a wrong login gets none."""
+
+    def __init__(self, behind: int) -> None:
+        self._behind = behind
+        self.port = 0
+        self.refused = 0
+
+    async def serve(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.readexactly(1)
+        if first == b"\x16":  # The engine tries TLS first.
+            writer.close()
+            return
+        request = (first + await reader.readuntil(b"\r\n\r\n")).decode()
+        method, path, _ = request.split(" ", 2)
+        authorization = next(
+            (line.partition(": ")[2] for line in request.splitlines() if line.lower().startswith("authorization")), ""
+        )
+        if path.startswith("/token"):
+            if authorization:
+                self.refused += 1
+                status, headers, body = 401, {}, b'{"details": "incorrect username or password"}'
+            else:
+                status, headers, body = 200, {"content-type": "application/json"}, b'{"token": "anybody"}'
+        elif not authorization.startswith("Bearer"):
+            realm = f'Bearer realm="http://127.0.0.1:{self.port}/token",service="kosuke"'
+            status, headers, body = 401, {"www-authenticate": realm}, b""
+        else:
+            accept = [line.partition(": ")[2] for line in request.splitlines() if line.lower().startswith("accept:")]
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._behind}") as client:
+                answer = await client.request(method, path, headers=[("accept", value) for value in accept])
+            status, body = answer.status_code, answer.content
+            names = ("content-type", "docker-content-digest", "docker-distribution-api-version")
+            headers = {name: answer.headers[name] for name in names if name in answer.headers}
+            if method == "HEAD":
+                headers["content-length"] = answer.headers.get("content-length", "0")
+        head = {"content-length": str(len(body)), "connection": "close", **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+
 async def test_stale_credentials_do_not_keep_a_public_image_away(
-    world: Any, engine: DockerClient, public: str, open_registry: int, docker_config: Path
+    world: Any,
+    engine: DockerClient,
+    public: str,
+    open_registry: int,
+    docker_config: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    docker_config.write_text(auths(open_registry, "stale"))
-    await service_for(world, public).ensure_image()
-    assert engine.images.get(public)
+    front = TokenFront(open_registry)
+    server = await front.serve()
+    docker_config.write_text(auths(front.port, "stale"))
+    reference = f"localhost:{front.port}/{public.partition('/')[2]}"
+    await service_for(world, reference).ensure_image()
+    server.close()
+    assert engine.images.get(reference)
+    assert front.refused > 0
+    assert "the credentials are refused, trying without" in caplog.text
+    engine.images.remove(reference)
 
 
 async def test_wrong_credentials_are_told_without_the_password(

@@ -128,9 +128,21 @@ async def test_parallel_starts_with_the_network_missing_end_with_one_network(wor
             network.remove()
 
 
+async def test_the_name_is_free_when_stop_returns(world: Any, image: str, count: Any) -> None:
+    world.project(7)
+    service = world.service()
+    for _ in range(count(50)):
+        await service.start_preview(7)
+        removal = asyncio.create_task(asyncio.to_thread(world.container(7).remove, force=True))
+        await service.stop_preview(7)
+        taken = world.engine.containers.create(image, ["true"], name=f"{world.prefix}7")
+        await asyncio.gather(removal, return_exceptions=True)
+        taken.remove()
+
+
 async def test_a_range_that_other_programs_hold_is_exhausted_soon(world: Any) -> None:
     world.project(7)
-    first, last = 21400, 21404
+    first, last = 21400, 21439
     held = [socket.create_server(("127.0.0.1", port)) for port in range(first, last + 1)]
     try:
         service = world.service(preview_port_range_start=first, preview_port_range_end=last)

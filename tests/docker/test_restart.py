@@ -48,6 +48,31 @@ async def test_a_restart_that_ends_at_once_is_told(world: Any, until: Any) -> No
     assert code == 5
 
 
+async def test_a_stop_called_after_a_restart_comes_after_it(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    for _ in range(2):  # Without a container, and with one.
+        restart = asyncio.create_task(service.restart_preview(7))
+        await asyncio.sleep(0)
+        stop = asyncio.create_task(service.stop_preview(7))
+        await asyncio.gather(restart, stop)
+        assert world.containers() == []
+        await service.start_preview(7)
+
+
+async def test_a_restart_never_looks_like_a_crash(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    await service.start_preview(7, wait="ready")
+    restart = asyncio.create_task(service.restart_preview(7))
+    while not restart.done():
+        preview = await service.get_preview(7)
+        assert preview is not None
+        assert (preview.running, preview.exit_code) == (True, None), preview
+        assert preview.url is not None
+    await restart
+
+
 async def test_running_or_not(world: Any) -> None:
     world.project(7)
     service = world.service()

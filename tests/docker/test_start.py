@@ -45,7 +45,9 @@ async def test_a_preview_runs_with_what_it_was_given(world: Any, until: Any) -> 
     assert "GONE" not in environment
     host = container.attrs["HostConfig"]
     assert host["Init"] is True
-    assert host["Binds"] == [f"{world.folder / '7'}:/app:rw"]
+    [mount] = container.attrs["Mounts"]
+    assert (mount["Type"], mount["Source"], mount["Destination"]) == ("bind", str(world.folder / "7"), "/app")
+    assert mount["RW"] is True
     assert container.attrs["Config"]["WorkingDir"] == "/app"
     assert container.labels["kosuke.project_id"] == "7"
     assert container.labels["kosuke.owner"] == world.prefix.rstrip("-")
@@ -232,6 +234,17 @@ async def test_a_bad_project_folder_is_refused_before_anything_is_made(
     assert world.engine.networks.list(names=["kosuke-test-never-made"]) == []
 
 
+async def test_a_folder_that_the_host_does_not_have_is_an_error_and_not_made(world: Any) -> None:
+    world.project(7)
+    nowhere = world.folder / "nowhere"
+    service = world.service(host_workspace_dir=str(nowhere))
+    with pytest.raises(ProjectFolderError, match="does not exist on the engine's machine") as caught:
+        await service.start_preview(7)
+    assert caught.value.path == str(nowhere / world.folder.name / "7")
+    assert not nowhere.exists()
+    assert world.containers() == []
+
+
 @pytest.mark.parametrize("name", ["A=B", "", "A\0B"])
 async def test_a_bad_variable_is_refused_before_anything_is_made(world: Any, name: str) -> None:
     world.project(7)
@@ -251,6 +264,21 @@ async def test_a_missing_network_is_made_once(world: Any) -> None:
         [network] = world.engine.networks.list(names=[name])
         assert network.attrs["Labels"]["com.docker.compose.network"] == "default"
         assert network.attrs["Labels"]["com.docker.compose.project"] == name.removesuffix("_default")
+    finally:
+        await service.stop_all_previews()
+        for network in world.engine.networks.list(names=[name]):
+            network.remove()
+
+
+async def test_a_second_network_of_the_name_that_was_left_behind_is_removed(world: Any) -> None:
+    name = f"{world.prefix}twice"
+    for _ in range(2):
+        world.engine.networks.create(name, labels={"kosuke.network": "true"})
+    world.project(7)
+    service = world.service(preview_network=name)
+    try:
+        await service.start_preview(7)
+        assert len(world.engine.networks.list(names=[name])) == 1
     finally:
         await service.stop_all_previews()
         for network in world.engine.networks.list(names=[name]):
