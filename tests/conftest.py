@@ -25,7 +25,7 @@ from docker.errors import APIError, DockerException, NotFound
 from kosuke_docker import DockerService, Preview, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import nextjs  # noqa: E402 - stands in tools
 import node_image  # noqa: E402

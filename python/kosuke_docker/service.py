@@ -160,7 +160,8 @@ class DockerService:
             project_id: The project, from 0.
             env_vars: Variables for the container; they win over all others. None values are left out.
             wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered.
-            on_progress: Called on this loop with the steps of the image's pull, where one is needed. May be async.
+            on_progress: Called on this loop with the steps of the image's pull, where one is needed. May be async. Of
+                callers that share a start, the first one's is called, as its hooks are.
 
         Returns:
             The preview's URL.

@@ -25,6 +25,7 @@ import pytest
 import services
 from docker import DockerClient
 from kosuke_docker import DockerService, ImageNotFoundError, PullProgress, Settings
+from relay import relay
 
 USER, PASSWORD = "kosuke", "a-registry-password"
 BYTES = 4_000_000
@@ -149,16 +150,7 @@ class Gate:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked.set()
         await self.opened.wait()
-        behind, ahead = await asyncio.open_connection("127.0.0.1", self._behind)
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65536):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(pump(reader, ahead), pump(behind, writer))
+        await relay((reader, writer), await asyncio.open_connection("127.0.0.1", self._behind))
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kosuke_docker import DockerUnavailableError, OperationTimeoutError
+from relay import relay
 
 
 class Proxy:
@@ -28,17 +28,9 @@ class Proxy:
         if self.frozen:
             self._open.add(writer)
             return
-        behind, ahead = await asyncio.open_unix_connection("/var/run/docker.sock")
-        self._open |= {writer, ahead}
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65536):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(pump(reader, ahead), pump(behind, writer))
+        engine = await asyncio.open_unix_connection("/var/run/docker.sock")
+        self._open |= {writer, engine[1]}
+        await relay((reader, writer), engine)
 
     def cut(self) -> None:
         if self._server is not None:
