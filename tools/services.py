@@ -88,6 +88,15 @@ def install(*packages: str) -> None:
                 stop(f"{' '.join(command)} failed; see {log}")
 
 
+def _remove_stale_pid_file() -> None:
+    """A dockerd that was killed leaves its number behind; once another program has it, no dockerd starts any more."""
+    file = Path("/var/run/docker.pid")
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        owner = Path("/proc") / str(int(file.read_text())) / "comm"
+        if not owner.exists() or owner.read_text().strip() != "dockerd":
+            file.unlink()
+
+
 @contextlib.contextmanager
 def docker() -> Iterator[None]:
     """A Docker Engine for as long as this lasts."""
@@ -103,6 +112,7 @@ def docker() -> Iterator[None]:
     if answers():  # Installing may have started it.
         yield
         return
+    _remove_stale_pid_file()
     log = BUILD / "dockerd.log"
     print("starting dockerd", file=sys.stderr)
     with log.open("wb") as output:
