@@ -237,7 +237,10 @@ impl Inner {
             let Some(container) = found else {
                 return Ok(Found::Nothing);
             };
-            self.check_ours(&request.key, &container)?;
+            // What a supplied engine makes has no labels.
+            if !self.engine.traits().supplied {
+                self.check_ours(&request.key, &container)?;
+            }
             let patience = match container.state {
                 State::Running | State::Paused => return Ok(Found::Running(container)),
                 State::Exited | State::Unknown => return Ok(Found::Dead(container)),

@@ -363,3 +363,23 @@ async def test_the_client_is_called_off_the_loop(service: DockerService, client:
     await service.start_preview(123)
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_a_start_that_loses_the_name_adopts_the_winner(service: DockerService, client: MagicMock) -> None:
+    """Another process made the container between our look and our run; it is started a moment later."""
+    winner = MagicMock(id="winner", status="created", ports={})
+
+    def get(name: str) -> Any:
+        looks = client.containers.get.call_count
+        if looks == 1:
+            raise docker.errors.NotFound(name)
+        if looks > 2:
+            winner.status, winner.ports = "running", {"3000/tcp": [{"HostPort": "3005"}]}
+        return winner
+
+    client.containers.get.side_effect = get
+    conflict = docker.errors.APIError("name in use", response=MagicMock(status_code=409))
+    client.containers.run.side_effect = conflict
+    assert await service.start_preview(123) == "http://localhost:3005"
+    client.containers.run.assert_called_once()
+    winner.remove.assert_not_called()
