@@ -151,6 +151,8 @@ struct Slot {
     name: String,
     doing: Option<Phase>,
     record: Option<Record>,
+    /// The port of the last entry, which outlives it while an operation runs.
+    last_port: Option<u16>,
 }
 
 impl Slot {
@@ -234,6 +236,11 @@ impl Registry {
         lock(&self.slots).get(key).and_then(|slot| slot.doing)
     }
 
+    /// The port that the preview had last.
+    pub(super) fn last_port(&self, key: &PreviewKey) -> Option<u16> {
+        lock(&self.slots).get(key).and_then(|slot| slot.last_port)
+    }
+
     pub(super) fn record(&self, key: &PreviewKey) -> Option<Record> {
         lock(&self.slots).get(key).and_then(|slot| slot.record.clone())
     }
@@ -274,6 +281,7 @@ impl Registry {
         if let Some(watch) = slot.known(&info, started_at) {
             return (watch, false);
         }
+        slot.last_port = Some(info.port);
         let watch = Arc::new(watch());
         let record = Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) };
         if let Some(old) = slot.record.replace(record) {

@@ -69,8 +69,8 @@ impl Inner {
         name: &str,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
-        let doing = self.registry.phase(key);
-        let known = self.registry.record(key);
+        let before = self.registry.phase(key);
+        let (known, last_port) = (self.registry.record(key), self.registry.last_port(key));
         let container = match self.engine.inspect(name).await {
             Ok(container) => container,
             Err(source @ (EngineError::Unreachable(_) | EngineError::Timeout(_))) => {
@@ -81,6 +81,8 @@ impl Inner {
             }
             Err(source) => return Err(Error::engine("status", Some(key), source)),
         };
+        // A stop or restart may have begun while the engine was asked: what it answered is then of that operation.
+        let doing = self.registry.phase(key).or(before);
         let Some(container) = container.filter(|container| self.check_ours(key, container).is_ok()) else {
             if let Some(known) = known {
                 self.registry.remove_watch(key, &known.watch);
@@ -95,13 +97,13 @@ impl Inner {
                 let port = container.ports.get(&self.settings.preview_port).copied();
                 preview.phase = Phase::Stopping;
                 preview.running = true;
-                preview.port = port.or_else(|| known.map(|known| known.info().port));
+                preview.port = port.or(last_port);
                 preview.url = preview.port.map(|port| self.url(port));
             }
             // Between the two halves of a restart.
             _ if doing == Some(Phase::Starting) && !container.is_running() => {
                 preview.running = true;
-                preview.port = known.map(|known| known.info().port);
+                preview.port = last_port;
                 preview.url = preview.port.map(|port| self.url(port));
             }
             State::Created => preview.phase = Phase::Creating,
