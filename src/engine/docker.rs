@@ -140,10 +140,14 @@ impl DockerEngine {
         stream::once(async { Err(error) }).boxed()
     }
 
-    /// In use, or gone already: then it is somebody else's matter.
-    async fn remove_second(&self, name: &str, id: String) {
-        if let Err(error) = self.call(|client| async move { client.remove_network(&id).await }).await {
-            log::debug!(target: "kosuke_docker::engine", "a second network {name} was not removed: {error}");
+    /// Tells whether it is gone; one in use stays.
+    async fn remove_second(&self, name: &str, id: String) -> bool {
+        match self.call(|client| async move { client.remove_network(&id).await }).await {
+            Ok(()) | Err(EngineError::NotFound(_)) => true,
+            Err(error) => {
+                log::debug!(target: "kosuke_docker::engine", "a second network {name} was not removed: {error}");
+                false
+            }
         }
     }
 
@@ -153,7 +157,9 @@ impl DockerEngine {
         let mut found = self.call(|client| async move { client.list_networks(Some(options)).await }).await?;
         // The engine's filter matches a part of the name.
         found.retain(|network| network.name.as_deref() == Some(name));
-        found.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+        // As times, not as texts: the engine trims zeros, so that «.12Z» would stand behind «.123Z».
+        let age = |network: &Network| (network.created.as_deref().and_then(parse_time), network.id.clone());
+        found.sort_by_key(age);
         Ok(found)
     }
 }
@@ -253,12 +259,18 @@ impl Engine for DockerEngine {
     async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
         let _one_at_a_time = self.networks.lock().await;
         let first = |networks: &[Network]| networks.first().and_then(|network| network.id.clone());
-        let found = self.networks_named(name).await?;
-        if let Some(id) = first(&found) {
-            // A process that ended between making a second one and removing it: starts would fail for ever.
-            for second in found.iter().skip(1).filter(|network| is_ours(network)) {
-                self.remove_second(name, second.id.clone().unwrap_or_default()).await;
+        let mut found = self.networks_named(name).await?;
+        // Two that became visible in another order than they were made, or one that a process left behind: starts would
+        // fail for ever. Those in use refuse to go, so it is the youngest unused one that does.
+        for index in (0..found.len()).rev() {
+            if found.len() > 1 && is_ours(&found[index]) {
+                let id = found[index].id.clone().unwrap_or_default();
+                if self.remove_second(name, id).await {
+                    found.remove(index);
+                }
             }
+        }
+        if let Some(id) = first(&found) {
             return Ok(id);
         }
         if matches!(name, "bridge" | "host" | "none") {

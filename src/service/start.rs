@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long foreign processes' ports are stepped over.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long two networks of one name are waited for to become one.
-const NETWORK_PATIENCE: Duration = Duration::from_secs(5);
+const NETWORK_PATIENCE: Duration = Duration::from_secs(1);
 /// Lost races before we give up: each one means that somebody else made or removed the container meanwhile.
 const MAX_RACES: usize = 20;
 
@@ -83,8 +83,8 @@ struct Joined {
 /// How one attempt ended, if not with an error.
 enum Attempt {
     Started(Started),
-    /// Somebody else made or removed the container meanwhile: look again.
-    LostRace,
+    /// Somebody else made or removed the container, or its network, meanwhile: look again.
+    LostRace(Option<EngineError>),
 }
 
 impl PreviewService {
@@ -185,19 +185,23 @@ impl PreviewService {
 
 impl Inner {
     pub(super) async fn start(self: &Arc<Self>, request: &StartRequest, flight: &Flight) -> Result<Started, Error> {
+        let mut last = None;
         for races in 0..MAX_RACES {
             if self.is_unwanted(flight) {
                 return Err(Error::Abandoned { preview: request.key.clone() });
             }
             match self.attempt(request, flight, races).await? {
                 Attempt::Started(started) => return Ok(started),
-                Attempt::LostRace => tokio::time::sleep(POLL).await,
+                Attempt::LostRace(words) => {
+                    last = words.or(last);
+                    tokio::time::sleep(POLL).await;
+                }
             }
         }
         Err(Error::ContainerStart {
             preview: request.key.clone(),
             step: "create",
-            source: EngineError::Conflict(format!("container {} comes and goes", request.name)),
+            source: last.unwrap_or_else(|| EngineError::Conflict(format!("container {} comes and goes", request.name))),
         })
     }
 
@@ -337,8 +341,8 @@ impl Inner {
         };
         let made = match self.create(request, &mut spec, &prepared, flight, &token).await {
             Err(error) => return Err(without_values(error, &prepared.environment)),
-            Ok(None) => return Ok(Attempt::LostRace),
-            Ok(Some(made)) => made,
+            Ok(Err(words)) => return Ok(Attempt::LostRace(words)),
+            Ok(Ok(made)) => made,
         };
         drop(doing);
         let started = match made {
@@ -391,7 +395,8 @@ impl Inner {
         labels
     }
 
-    /// Creates and starts; None: the name was taken, or the container taken away. After an error nothing is left.
+    /// Creates and starts; the inner error: the name was taken, or the container or its network taken away, in the
+    /// engine's words where they matter. After any error nothing is left.
     async fn create(
         &self,
         request: &StartRequest,
@@ -399,7 +404,7 @@ impl Inner {
         prepared: &Prepared,
         flight: &Flight,
         token: &str,
-    ) -> Result<Option<Made>, Error> {
+    ) -> Result<Result<Made, Option<EngineError>>, Error> {
         let key = &request.key;
         let supplied = self.engine.traits().supplied;
         let native_database = prepared.database.state == DatabaseState::Ready
@@ -411,14 +416,14 @@ impl Inner {
         loop {
             let created = match self.engine.create(spec).await {
                 Ok(created) => created,
-                Err(EngineError::Conflict(_)) => return Ok(None),
+                Err(EngineError::Conflict(_)) => return Ok(Err(None)),
                 Err(source) => {
                     self.remove_unknown(request, token).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
             };
             if let Some(port) = created.started_on {
-                return Ok(Some(Made::Supplied(created.id, port)));
+                return Ok(Ok(Made::Supplied(created.id, port)));
             }
             let claimed_database =
                 spec.labels.get(LABEL_DATABASE).map(String::as_str) == Some(DatabaseState::Ready.as_str());
@@ -432,8 +437,11 @@ impl Inner {
                 return Err(Error::Abandoned { preview: key.clone() });
             }
             return match self.start_on_a_free_port(&created.id, spec.host_ports).await {
-                // The container is gone; or it is the network that is not there any more, in the same words.
-                Err(EngineError::NotFound(_)) if matches!(self.engine.inspect(&created.id).await, Ok(None)) => Ok(None),
+                // The container is gone, or its network, or that still has a twin: all of it is found or made anew.
+                Err(words @ (EngineError::NotFound(_) | EngineError::NetworkAmbiguous(_))) => {
+                    self.undo(key, &created.id).await;
+                    Ok(Err(Some(words)))
+                }
                 Err(source) => {
                     self.undo(key, &created.id).await;
                     Err(Self::refused(key, "start", &spec.image, spec.host_ports, source))
@@ -442,7 +450,8 @@ impl Inner {
                     let found = self.engine.inspect(&created.id).await;
                     Ok(found
                         .map_err(|source| Error::engine("start", Some(key), source))?
-                        .map(|found| Made::Inspected(Box::new(found))))
+                        .map(|found| Made::Inspected(Box::new(found)))
+                        .ok_or(None))
                 }
             };
         }
