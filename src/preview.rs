@@ -181,6 +181,17 @@ impl Isolation {
     }
 }
 
+/// TEMPORARY
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompileError {
+    /// f
+    pub file: Option<String>,
+    /// l
+    pub line: Option<u32>,
+    /// m
+    pub message: String,
+}
+
 /// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
@@ -204,10 +215,16 @@ pub struct Preview {
     pub is_responding: bool,
     /// The last status of the health path.
     pub http_status: Option<u16>,
+    /// The compile errors that stand.
+    pub errors: Vec<CompileError>,
     /// The exit code, once it ended.
     pub exit_code: Option<i64>,
     /// The last lines of output, once it ended.
     pub last_lines: Vec<String>,
+    /// How many times a process of the container was killed for memory.
+    pub oom_count: u32,
+    /// When that happened last.
+    pub last_oom_at: Option<SystemTime>,
     /// What became of its database; None for a container that the older service made.
     pub database: Option<DatabaseState>,
     /// The database's name.
@@ -216,6 +233,14 @@ pub struct Preview {
     pub database_isolation: Option<Isolation>,
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
+    /// When its container was made.
+    pub created_at: Option<SystemTime>,
+    /// When its container was last started.
+    pub started_at: Option<SystemTime>,
+    /// When this process first knew that the page had been compiled in this run.
+    pub ready_at: Option<SystemTime>,
+    /// When its container ended.
+    pub finished_at: Option<SystemTime>,
     /// When this was true.
     pub as_of: SystemTime,
 }

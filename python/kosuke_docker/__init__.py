@@ -19,6 +19,7 @@ from kosuke_docker.errors import (
     SettingsError,
 )
 from kosuke_docker.models import (
+    CompileError,
     ContainerInfo,
     Preview,
     PreviewStatus,
@@ -30,6 +31,7 @@ from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
 
 __all__ = [
+    "CompileError",
     "ContainerConflictError",
     "ContainerInfo",
     "ContainerStartError",

@@ -10,17 +10,23 @@ use super::engine::{self, PythonEngine};
 use super::errors::raise;
 use super::hooks::HookCall;
 use super::runtime::{Nothing, awaitable, handle};
-use super::{convert, errors};
+use super::{convert, errors, feeds};
 use crate::database::{Databases, PostgresServer};
-use crate::engine::{DockerEngine, Engine, EngineAddress};
+use crate::engine::EngineAddress;
 use crate::preview::Preview;
 use crate::probe::Probe;
-use crate::service::{PreviewService, StartRequest};
+use crate::service::{Feed, Heartbeat, PreviewService, StartRequest};
+use crate::settings::Settings;
 
 /// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Core {
     service: PreviewService,
+    process: u32,
+}
+
+fn heartbeat(settings: &Settings) -> Heartbeat {
+    Heartbeat { interval: settings.engine_heartbeat_interval, deadline: settings.engine_heartbeat_timeout }
 }
 
 struct Dict(Option<Preview>);
@@ -50,12 +56,13 @@ impl Core {
             Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
             None => None,
         };
-        let engine: Arc<dyn Engine> = match adapter {
-            Some(adapter) => Arc::new(PythonEngine::new(adapter, handle()?)),
-            None => Arc::new(DockerEngine::new(EngineAddress::from_env(), settings.engine_timeout)),
+        let feed = match adapter {
+            Some(adapter) => Feed::new(Arc::new(PythonEngine::new(adapter, handle()?)), heartbeat(&settings)),
+            None => feeds::shared(EngineAddress::from_env(), settings.engine_timeout, heartbeat(&settings)),
         };
         let probe = py.detach(Probe::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
-        Ok(Self { service: PreviewService::new(settings, engine, databases, probe) })
+        let service = PreviewService::new(settings, feed, databases, probe);
+        Ok(Self { service, process: std::process::id() })
     }
 
     /// Raises unless the engine answers.
@@ -256,8 +263,13 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Nobody can call it any more: what it follows in the background has no owner left.
-        self.service.abandon();
+        if self.process == std::process::id() {
+            // Nobody can call it any more: what it follows in the background has no owner left.
+            self.service.abandon();
+        } else {
+            // A forked child's copy is never taken apart: its locks may be held by threads that stayed in the parent.
+            std::mem::forget(self.service.clone());
+        }
     }
 }
 

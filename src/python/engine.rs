@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -16,7 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::credentials::RegistryLogin;
-use crate::engine::{Container, ContainerSpec, Created, Engine, EngineTraits, LogChunk, LogStart, PullProgress, State};
+use crate::engine::{
+    Container, ContainerSpec, Created, Engine, EngineEvent, EngineTraits, LogChunk, LogStart, PullProgress, State,
+};
 use crate::error::EngineError;
 use crate::service::Chunks;
 
@@ -81,9 +83,13 @@ fn container(found: &Bound<'_, PyAny>) -> PyResult<Container> {
         labels: found.get_item("labels")?.extract()?,
         ports: found.get_item("ports")?.extract()?,
         networks: HashMap::new(),
+        created_at: None,
         started_at: None,
+        finished_at: None,
         exit_code: None,
         oom_killed: false,
+        tty: false,
+        looked: Instant::now(),
     })
 }
 
@@ -171,6 +177,15 @@ impl Engine for PythonEngine {
                 stream::once(async { Err(failed) }).boxed()
             }
         }
+    }
+
+    /// A supplied engine is asked, not followed.
+    fn events(&self, _since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        stream::pending().boxed()
+    }
+
+    async fn clock(&self) -> Result<SystemTime, EngineError> {
+        Ok(SystemTime::now())
     }
 
     fn published_host(&self, _bound: IpAddr) -> Option<String> {

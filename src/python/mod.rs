@@ -4,6 +4,7 @@ mod convert;
 mod core;
 mod engine;
 mod errors;
+mod feeds;
 mod hooks;
 mod runtime;
 

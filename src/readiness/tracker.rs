@@ -52,6 +52,18 @@ impl Readiness {
         self.answer(200, self.page_errors);
     }
 
+    /// TEMPORARY
+    #[must_use]
+    pub fn errors(&self) -> &[crate::preview::CompileError] {
+        &[]
+    }
+
+    /// TEMPORARY
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// The server has said, or shown, that it is up.
     #[must_use]
     pub fn is_up(&self) -> bool {
