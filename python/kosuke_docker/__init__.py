@@ -16,6 +16,7 @@ from kosuke_docker.errors import (
     PreviewFailedError,
     ProjectFolderError,
     ServiceClosedError,
+    ServiceForkedError,
     SettingsError,
 )
 from kosuke_docker.models import (
@@ -26,6 +27,7 @@ from kosuke_docker.models import (
     PullProgress,
     StartPreviewRequest,
     StopPreviewRequest,
+    SweepResult,
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
@@ -52,10 +54,12 @@ __all__ = [
     "ProjectFolderError",
     "PullProgress",
     "ServiceClosedError",
+    "ServiceForkedError",
     "Settings",
     "SettingsError",
     "StartPreviewRequest",
     "StopPreviewRequest",
+    "SweepResult",
     "__version__",
     "configure",
 ]

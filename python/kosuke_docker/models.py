@@ -165,3 +165,17 @@ class Preview(BaseModel):
     ready_at: Optional[datetime] = None
     finished_at: Optional[datetime] = None
     as_of: datetime
+
+
+class SweepResult(BaseModel):
+    """What a sweep found and did.
+
+    Attributes:
+        running: The projects whose preview runs.
+        removed: The projects whose container was removed: it had ended, or was made and never started.
+        problems: What could not be done, a sentence each.
+    """
+
+    running: List[int] = []
+    removed: List[int] = []
+    problems: List[str] = []

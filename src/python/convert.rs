@@ -14,7 +14,7 @@ use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
 use crate::preview::{CompileError, Preview, PreviewKey};
-use crate::service::ContainerInfo;
+use crate::service::{ContainerInfo, Swept};
 use crate::settings::{Command, Postgres, PostgresAdmin, PullPolicy, Settings};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
@@ -217,6 +217,15 @@ fn errors_list<'py>(py: Python<'py>, errors: &[CompileError]) -> PyResult<Bound<
         list.append(dict)?;
     }
     Ok(list)
+}
+
+/// What a sweep did as the dict that the Python model `SweepResult` is filled from.
+pub(super) fn swept_dict<'py>(py: Python<'py>, swept: &Swept) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("running", &swept.running)?;
+    dict.set_item("removed", &swept.removed)?;
+    dict.set_item("problems", &swept.problems)?;
+    Ok(dict)
 }
 
 /// A step of a pull as the dict that the Python model `PullProgress` is filled from.

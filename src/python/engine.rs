@@ -12,7 +12,6 @@ use futures_util::stream::{self, BoxStream};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::credentials::RegistryLogin;
@@ -27,12 +26,11 @@ const CHUNKS: usize = 16;
 
 pub(super) struct PythonEngine {
     adapter: Arc<Py<PyAny>>,
-    runtime: Handle,
 }
 
 impl PythonEngine {
-    pub(super) fn new(adapter: Py<PyAny>, runtime: Handle) -> Self {
-        Self { adapter: Arc::new(adapter), runtime }
+    pub(super) fn new(adapter: Py<PyAny>) -> Self {
+        Self { adapter: Arc::new(adapter) }
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, EngineError>
@@ -41,9 +39,9 @@ impl PythonEngine {
         F: for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T> + Send + 'static,
     {
         let adapter = Arc::clone(&self.adapter);
-        let done = self
-            .runtime
-            .spawn_blocking(move || Python::attach(|py| work(adapter.bind(py)).map_err(|error| failure(py, &error))));
+        let done = tokio::task::spawn_blocking(move || {
+            Python::attach(|py| work(adapter.bind(py)).map_err(|error| failure(py, &error)))
+        });
         done.await.unwrap_or_else(|_| Err(EngineError::Refused("the call was ended".into())))
     }
 }

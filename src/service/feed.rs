@@ -154,6 +154,14 @@ impl Feed {
             }
             let connected = Instant::now();
             let broken = self.follow(&mut last, connected).await;
+            // Until the next connection, what is remembered counts for nothing.
+            self.link.send_if_modified(|link| {
+                let up = matches!(link, Link::Up { .. });
+                if up {
+                    *link = Link::Idle;
+                }
+                up
+            });
             log::debug!(target: "kosuke_docker::engine", "the event stream broke: {broken}");
             // An engine that answers but ends every stream is not asked without pause.
             retry = if connected.elapsed() > RETRY_LAST { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };

@@ -22,6 +22,7 @@ mod snapshot;
 mod start;
 mod status;
 mod stop;
+mod sweep;
 mod warm;
 mod watch;
 
@@ -48,6 +49,7 @@ pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 pub use monitor::Chunks;
 pub use registry::ContainerInfo;
 pub use start::{StartRequest, Started};
+pub use sweep::Swept;
 
 const PASSWORD_LENGTH: usize = 32;
 
@@ -171,6 +173,12 @@ impl Inner {
         if self.registry.finish(key, turn) {
             self.look_soon(key);
         }
+    }
+
+    /// The same after something that has no look of its own at its end.
+    fn look_after(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
+        self.registry.finish(key, turn);
+        self.look_soon(key);
     }
 
     async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {

@@ -21,6 +21,8 @@ use crate::readiness::{LineSplitter, Readiness};
 const REFOLLOW: Duration = Duration::from_secs(1);
 /// A stream that was silent for so long is opened anew: some engines send no end of it (moby#37630).
 const LOG_IDLE: Duration = Duration::from_secs(120);
+/// The engine notes the start after the process ran, so that its first lines seem to be from before.
+const EARLY: Duration = Duration::from_millis(200);
 /// Of what a container printed before this process came to it, so much is read.
 const REPLAY_LINES: u32 = 2_000;
 /// What is kept of the output of a container that ended.
@@ -122,7 +124,7 @@ impl Inner {
     }
 
     async fn follow_output(&self, key: &PreviewKey, watch: &Watch) {
-        let started_at = watch.started_at().unwrap_or(SystemTime::UNIX_EPOCH);
+        let started_at = watch.started_at().map_or(SystemTime::UNIX_EPOCH, |started| started - EARLY);
         let mut reader = Reader::new();
         let history = LogStart { tail: Some(REPLAY_LINES), ..LogStart::at(started_at) };
         self.read(key, watch, &mut reader, history, false).await;
@@ -180,7 +182,8 @@ impl Inner {
     pub(super) async fn read_end(&self, container: &Container) -> End {
         let mut streams: [LineSplitter; 2] = Default::default();
         let mut lines = Vec::new();
-        let start = LogStart { since: container.started_at, tail: Some(REPLAY_LINES) };
+        let since = container.started_at.map(|started| started - EARLY);
+        let start = LogStart { since, tail: Some(REPLAY_LINES) };
         let mut chunks = self.engine.logs(&container.id, start, false);
         while let Some(Ok(chunk)) = chunks.next().await {
             lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));

@@ -13,7 +13,7 @@ use super::lock;
 use super::snapshot::View;
 use super::start::Started;
 use super::watch::Watch;
-use crate::engine::{Container, EngineEvent};
+use crate::engine::{Container, EngineEvent, State};
 use crate::error::{EngineError, Error};
 use crate::preview::{CompileError, LABEL_OWNER, LABEL_PROJECT, Phase, Preview, PreviewKey};
 use crate::probe::ProbeTarget;
@@ -381,11 +381,13 @@ impl Registry {
         self.seen_name(key).is_some_and(|seen| seen == name)
     }
 
-    /// Whether what is remembered is true now: looked at after the event stream began.
+    /// Whether what is remembered is true now: looked at after the event stream began. A state that does not last is not.
     pub(super) fn is_warm(&self, key: &PreviewKey, name: &str) -> bool {
         let slots = lock(&self.slots);
-        let seen = slots.all.get(key).and_then(|slot| slot.seen.as_ref());
-        seen.is_some_and(|seen| seen.container.name == name && self.view.is_warm(seen.container.looked))
+        let Some(seen) = slots.all.get(key).and_then(|slot| slot.seen.as_ref()) else { return false };
+        let container = &seen.container;
+        let lasting = !matches!(container.state, State::Created | State::Removing);
+        container.name == name && lasting && self.view.is_warm(container.looked)
     }
 
     fn seen_name(&self, key: &PreviewKey) -> Option<String> {

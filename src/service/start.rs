@@ -24,7 +24,7 @@ use crate::preview::{
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
 /// Longer than a password may take to set: else the one that is late would overwrite the one that replaced it.
-const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(50);
 /// How long foreign processes' ports are stepped over.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
