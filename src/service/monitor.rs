@@ -15,7 +15,7 @@ use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
 use crate::preview::PreviewKey;
 use crate::probe::{Answer, Probe, ProbeTarget};
-use crate::readiness::{LineSplitter, Readiness};
+use crate::readiness::{Classifier, LineSplitter, Readiness, Signal};
 
 /// How often a server that has said nothing yet is tried.
 const SILENT_POLL: Duration = Duration::from_millis(500);
@@ -26,6 +26,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const REFOLLOW: Duration = Duration::from_secs(1);
 /// How long a caller waits for the history of a container that this process has not seen before.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(2);
+/// When output about an error has been quiet this long, it is taken to be whole.
+const SETTLE: Duration = Duration::from_millis(100);
 const LAST_LINES: u16 = 20;
 /// The ticket's phrases: enough alone in the output of a container of a supplied engine.
 const PHRASES: [&[u8]; 2] = [b"compiled successfully", b"ready started server"];
@@ -180,28 +182,38 @@ impl Watch {
     }
 }
 
-/// Reads chunks of both streams into lines, and lines into the readiness.
+/// Reads chunks of both streams into signals, and signals into the readiness.
 struct Reader {
-    streams: [LineSplitter; 2],
+    classifier: Classifier,
     last: Option<SystemTime>,
     logs_decide: bool,
 }
 
 impl Reader {
     fn new(logs_decide: bool) -> Self {
-        Self { streams: Default::default(), last: None, logs_decide }
+        Self { classifier: Classifier::default(), last: None, logs_decide }
     }
 
     fn chunk(&mut self, state: &watch::Sender<WatchState>, chunk: &LogChunk) {
         self.last = chunk.at.or(self.last);
-        let lines = self.streams[usize::from(chunk.stderr)].push(&chunk.bytes);
-        if !lines.is_empty() {
-            let logs_decide = self.logs_decide;
+        let mut signals = Vec::new();
+        self.classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
+        self.take(state, signals);
+    }
+
+    fn settle(&mut self, state: &watch::Sender<WatchState>) {
+        let mut signals = Vec::new();
+        self.classifier.settle(&mut |signal| signals.push(signal));
+        self.take(state, signals);
+    }
+
+    fn take(&self, state: &watch::Sender<WatchState>, signals: Vec<Signal>) {
+        if !signals.is_empty() {
             state.send_modify(|state| {
-                for line in &lines {
-                    state.readiness.line(line);
+                for signal in signals {
+                    state.readiness.signal(signal);
                 }
-                if logs_decide {
+                if self.logs_decide {
                     state.readiness.decide_by_logs();
                 }
             });
@@ -295,16 +307,28 @@ impl Inner {
 
     async fn read(&self, key: &PreviewKey, watch: &Watch, reader: &mut Reader, started_at: SystemTime, follow: bool) {
         let mut chunks = self.engine.logs(&watch.container_id, reader.next(started_at), follow);
-        while let Some(chunk) = chunks.next().await {
-            match chunk {
-                Ok(chunk) => reader.chunk(&watch.state, &chunk),
-                Err(EngineError::NotFound(_)) => return,
-                Err(error) => {
+        loop {
+            let next = if reader.classifier.is_open() {
+                match tokio::time::timeout(SETTLE, chunks.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        reader.settle(&watch.state);
+                        continue;
+                    }
+                }
+            } else {
+                chunks.next().await
+            };
+            match next {
+                Some(Ok(chunk)) => reader.chunk(&watch.state, &chunk),
+                Some(Err(EngineError::NotFound(_))) | None => break,
+                Some(Err(error)) => {
                     log::debug!(target: "kosuke_docker::monitor", "{key}: the log stream broke: {error}");
-                    return;
+                    break;
                 }
             }
         }
+        reader.settle(&watch.state);
     }
 
     /// While the engine does not answer, the container is taken to run.
