@@ -181,15 +181,66 @@ impl Isolation {
     }
 }
 
-/// TEMPORARY
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The code does not parse.
+    Syntax,
+    /// An import that leads nowhere.
+    ModuleNotFound,
+    /// The type checker refused it.
+    Type,
+    /// Code of the project threw while the page was made.
+    Runtime,
+    /// A configuration file is broken.
+    Config,
+    /// An environment variable is missing or invalid.
+    Environment,
+    /// None of these.
+    Unknown,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Syntax, Self::ModuleNotFound, Self::Type, Self::Runtime, Self::Config, Self::Environment, Self::Unknown];
+
+    /// The kind's name as users see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::ModuleNotFound => "module_not_found",
+            Self::Type => "type",
+            Self::Runtime => "runtime",
+            Self::Config => "config",
+            Self::Environment => "environment",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// An error that a dev server printed about the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileError {
-    /// f
+    /// The file, relative to the project's folder.
     pub file: Option<String>,
-    /// l
+    /// The line in it, from 1.
     pub line: Option<u32>,
-    /// m
+    /// The column, as the server counts: Babel and esbuild from 0, the others from 1.
+    pub column: Option<u32>,
+    /// What is wrong, in one sentence.
     pub message: String,
+    /// What kind of thing is wrong.
+    pub kind: ErrorKind,
+    /// What was printed, without colours and passwords, cut where it is long.
+    pub raw: String,
 }
 
 /// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
@@ -266,5 +317,8 @@ mod tests {
             assert_eq!(Isolation::parse(isolation.as_str()), Some(isolation));
         }
         assert_eq!(DatabaseState::parse("?"), None);
+        for kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
+        }
     }
 }

@@ -213,7 +213,10 @@ fn errors_list<'py>(py: Python<'py>, errors: &[CompileError]) -> PyResult<Bound<
         let dict = PyDict::new(py);
         dict.set_item("file", &error.file)?;
         dict.set_item("line", error.line)?;
+        dict.set_item("column", error.column)?;
         dict.set_item("message", &error.message)?;
+        dict.set_item("kind", error.kind.as_str())?;
+        dict.set_item("raw", &error.raw)?;
         list.append(dict)?;
     }
     Ok(list)

@@ -158,7 +158,14 @@ mod tests {
         assert_eq!(kinds(Some(preview.clone())), [EventKind::Phase]);
         assert_eq!(kinds(Some(preview.clone())), []);
         preview.phase = Phase::CompileError;
-        preview.errors.push(CompileError::default());
+        preview.errors.push(CompileError {
+            file: None,
+            line: None,
+            column: None,
+            message: "it does not compile".into(),
+            kind: crate::preview::ErrorKind::Unknown,
+            raw: String::new(),
+        });
         assert_eq!(kinds(Some(preview.clone())), [EventKind::Errors, EventKind::Phase]);
         assert_eq!(kinds(None), [EventKind::Errors, EventKind::Removed]);
     }

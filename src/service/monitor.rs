@@ -15,7 +15,7 @@ use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
 use crate::preview::PreviewKey;
 use crate::probe::ProbeTarget;
-use crate::readiness::{LineSplitter, Readiness};
+use crate::readiness::{Classifier, LineSplitter, Readiness, Signal};
 
 /// After the log stream broke.
 const REFOLLOW: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ const REFOLLOW: Duration = Duration::from_secs(1);
 const LOG_IDLE: Duration = Duration::from_secs(120);
 /// The engine notes the start after the process ran, so that its first lines seem to be from before.
 const EARLY: Duration = Duration::from_millis(200);
+/// When output about an error has been quiet for so long, it is taken to be whole.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Of what a container printed before this process came to it, so much is read.
 const REPLAY_LINES: u32 = 2_000;
 /// What is kept of the output of a container that ended.
@@ -33,29 +35,32 @@ const PHRASES: [&[u8]; 2] = [b"compiled successfully", b"ready started server"];
 /// A container's output.
 pub type Chunks = BoxStream<'static, Result<LogChunk, EngineError>>;
 
-/// Reads chunks of both streams into lines, and lines into the readiness.
+/// Reads chunks of both streams into signals, and signals into what the watch knows.
 struct Reader {
-    streams: [LineSplitter; 2],
+    classifier: Classifier,
     last: Option<SystemTime>,
+    /// Whether the log tells of answers of the health path: dev servers log those of `/`.
+    answers_count: bool,
 }
 
 impl Reader {
-    fn new() -> Self {
-        Self { streams: Default::default(), last: None }
-    }
-
     fn chunk(&mut self, watch: &Watch, chunk: &LogChunk) {
         self.last = chunk.at.or(self.last);
-        let lines = self.streams[usize::from(chunk.stderr)].push(&chunk.bytes);
-        if !lines.is_empty() {
-            watch.modify(|state| {
-                for line in &lines {
-                    state.readiness.line(line);
-                }
-                if state.logs_decide {
-                    state.readiness.decide_by_logs();
-                }
-            });
+        let mut signals = Vec::new();
+        self.classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
+        self.tell(watch, signals);
+    }
+
+    /// The output is quiet, or over: what was begun is whole.
+    fn settle(&mut self, watch: &Watch) {
+        let mut signals = Vec::new();
+        self.classifier.settle(&mut |signal| signals.push(signal));
+        self.tell(watch, signals);
+    }
+
+    fn tell(&self, watch: &Watch, signals: Vec<Signal>) {
+        if !signals.is_empty() {
+            watch.take_in(signals, self.answers_count);
         }
     }
 
@@ -125,7 +130,11 @@ impl Inner {
 
     async fn follow_output(&self, key: &PreviewKey, watch: &Watch) {
         let started_at = watch.started_at().map_or(SystemTime::UNIX_EPOCH, |started| started - EARLY);
-        let mut reader = Reader::new();
+        let mut reader = Reader {
+            classifier: Classifier::default(),
+            last: None,
+            answers_count: self.settings.preview_health_path == "/",
+        };
         let history = LogStart { tail: Some(REPLAY_LINES), ..LogStart::at(started_at) };
         self.read(key, watch, &mut reader, history, false).await;
         watch.modify(|state| state.replayed = true);
@@ -142,16 +151,19 @@ impl Inner {
 
     async fn read(&self, key: &PreviewKey, watch: &Watch, reader: &mut Reader, start: LogStart, follow: bool) {
         let mut chunks = self.engine.logs(watch.container_id(), start, follow);
-        while let Ok(Some(chunk)) = tokio::time::timeout(LOG_IDLE, chunks.next()).await {
-            match chunk {
-                Ok(chunk) => reader.chunk(watch, &chunk),
-                Err(EngineError::NotFound(_)) => return,
-                Err(error) => {
+        loop {
+            let patience = if reader.classifier.is_open() { SETTLE } else { LOG_IDLE };
+            match tokio::time::timeout(patience, chunks.next()).await {
+                Ok(Some(Ok(chunk))) => reader.chunk(watch, &chunk),
+                Err(_) if patience == SETTLE => reader.settle(watch),
+                Ok(Some(Err(error))) if !matches!(error, EngineError::NotFound(_)) => {
                     log::debug!(target: "kosuke_docker::monitor", "{key}: the log stream broke: {error}");
-                    return;
+                    break;
                 }
+                Ok(None | Some(Err(_))) | Err(_) => break,
             }
         }
+        reader.settle(watch);
     }
 
     /// While the engine does not answer, the container is taken to run.
@@ -181,18 +193,17 @@ impl Inner {
     /// Reads the last output of a container that ended: plain, without passwords of URLs.
     pub(super) async fn read_end(&self, container: &Container) -> End {
         let mut streams: [LineSplitter; 2] = Default::default();
-        let mut lines = Vec::new();
+        let (mut lines, mut readiness) = (Vec::new(), Readiness::default());
+        readiness.expect_port(self.settings.preview_port);
+        let mut classifier = Classifier::default();
         let since = container.started_at.map(|started| started - EARLY);
-        let start = LogStart { since, tail: Some(REPLAY_LINES) };
-        let mut chunks = self.engine.logs(&container.id, start, false);
+        let mut chunks = self.engine.logs(&container.id, LogStart { since, tail: Some(REPLAY_LINES) }, false);
         while let Some(Ok(chunk)) = chunks.next().await {
             lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
+            classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
         }
         lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
-        let mut readiness = Readiness::default();
-        for line in &lines {
-            readiness.line(line);
-        }
+        classifier.settle(&mut |signal| _ = readiness.signal(signal));
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
         End {
             last_lines: lines.iter().map(|line| crate::readiness::without_passwords(line)).collect(),

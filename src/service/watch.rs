@@ -11,7 +11,7 @@ use super::edits::Edits;
 use super::lock;
 use crate::preview::Phase;
 use crate::probe::{Answer, Probe, ProbeTarget};
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, Signal};
 
 /// How often a server that has said nothing yet is tried.
 const SILENT_POLL: Duration = Duration::from_millis(500);
@@ -83,9 +83,12 @@ impl Watch {
         container_id: String,
         started_at: Option<SystemTime>,
         target: Option<ProbeTarget>,
+        port: u16,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { started_at, changed: Some(Box::new(changed)), ..Self::unfollowed(container_id, target) }
+        let watch = Self { started_at, changed: Some(Box::new(changed)), ..Self::unfollowed(container_id, target) };
+        watch.state.send_modify(|state| state.readiness.expect_port(port));
+        watch
     }
 
     /// For an entry that was put in by hand.
@@ -163,6 +166,25 @@ impl Watch {
         });
     }
 
+    /// Takes in what the output said. `answers_count`: what it says of answers is of the health path.
+    pub(super) fn take_in(&self, signals: Vec<Signal>, answers_count: bool) {
+        let answered = answers_count && signals.contains(&Signal::Answered);
+        if answered {
+            *lock(&self.probed) = Some((Instant::now(), Answer::Status(200)));
+        }
+        self.modify(|state| {
+            for signal in signals {
+                state.readiness.signal(signal);
+            }
+            if answered && state.replayed {
+                state.last_answer = Some(Answer::Status(200));
+            }
+            if state.logs_decide {
+                state.readiness.decide_by_logs();
+            }
+        });
+    }
+
     /// Waits until the output so far has been read and a server that is up has been asked, but not long: what a caller
     /// learns of a container that this process has not seen before.
     pub(super) async fn introduced(&self) {
@@ -221,6 +243,16 @@ impl Watch {
         answer
     }
 
+    /// Asks for a broken module, on stacks that answer the page with 200 all the same.
+    async fn ask_module(&self, probe: &Probe, target: &ProbeTarget, path: String, deadline: Duration) -> Answer {
+        let mark = self.state.borrow().readiness.mark();
+        let answer = probe.ask(&ProbeTarget { path, ..target.clone() }, deadline).await;
+        if let Some(status) = answer.status() {
+            self.modify(|state| state.readiness.module_answer(status, mark));
+        }
+        answer
+    }
+
     /// Asks while the log and the events do not tell: until the page has been compiled, and again when errors stand and
     /// a file of the project changed, or after an OOM.
     pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits) {
@@ -243,7 +275,11 @@ impl Watch {
                 continue;
             }
             self.modify(|state| state.warming = up);
-            let answer = self.ask(probe, target, deadline).await;
+            let module = state.borrow().readiness.broken_module().map(str::to_owned);
+            let answer = match module {
+                Some(path) => self.ask_module(probe, target, path, deadline).await,
+                None => self.ask(probe, target, deadline).await,
+            };
             self.modify(|state| state.warming = false);
             match answer {
                 // Not up when it was asked: again as soon as it says that it is.
@@ -294,7 +330,7 @@ mod tests {
     fn every_change_is_heard_of() {
         let heard = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counter = std::sync::Arc::clone(&heard);
-        let watch = Watch::new("a".into(), None, None, move || {
+        let watch = Watch::new("a".into(), None, None, 3000, move || {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         });
         watch.oom();
