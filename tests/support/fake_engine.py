@@ -118,8 +118,11 @@ class Gate(Rule):
 
     async def reached(self) -> None:
         """In the test: returns when the call stands at the gate."""
-        if not await asyncio.to_thread(self._reached.wait, PATIENCE):
-            raise AssertionError(f"no call reached the gate within {PATIENCE} s: {self._engine.calls}")
+        ends = time.monotonic() + PATIENCE
+        while not self._reached.is_set():
+            if time.monotonic() > ends:
+                raise AssertionError(f"no call reached the gate within {PATIENCE} s: {self._engine.calls}")
+            await asyncio.sleep(0.001)
 
     @property
     def is_reached(self) -> bool:
