@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,20 @@ import pytest
 from fake_engine import IMAGE, FakeContainer, FakeEngine
 from kosuke_docker import DockerService, Settings
 
-PORTS = 900
+FIRST_PORT, BLOCKS, PORTS = 22000, 500, 20
+_block = itertools.count(secrets.randbelow(BLOCKS))
+"""A block of ports for each world, so that none meets another's."""
 
 
 class FakeWorld:
     """Like `World`, on a fake engine: prefix, owner, projects folder."""
 
-    def __init__(self, engine: FakeEngine, folder: Path) -> None:
+    def __init__(self, engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.engine = engine
         self.folder = folder
+        self._monkeypatch = monkeypatch
         self.prefix = f"kf-{secrets.token_hex(3)}-"
-        first = 22000 + secrets.randbelow(8) * 1000
+        first = FIRST_PORT + next(_block) % BLOCKS * PORTS
         self._values: dict[str, Any] = {
             "preview_default_image": IMAGE,
             "projects_dir": str(folder),
@@ -41,7 +47,14 @@ class FakeWorld:
     def service(self, **changes: Any) -> DockerService:
         service = DockerService(self.settings(**changes))
         self._services.append(service)
+        self.use()
+        # Attached now, so that it stays with this engine when another is used.
+        assert len(service.containers) == 0
         return service
+
+    def use(self) -> None:
+        """Makes it the engine of what is made from now on, and of other processes."""
+        self._monkeypatch.setenv("DOCKER_HOST", self.engine.host)
 
     def project(self, project_id: int) -> Path:
         folder = self.folder / str(project_id)
@@ -59,13 +72,12 @@ class FakeWorld:
             await service.aclose()
 
 
-@pytest.fixture
-def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+@contextlib.contextmanager
+def running_engine() -> Iterator[FakeEngine]:
     # Not in pytest's own folder: the path of a socket may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="kosuke-fake-"))
     engine = FakeEngine(folder / "docker.sock")
     engine.open()
-    monkeypatch.setenv("DOCKER_HOST", engine.host)
     yield engine
     engine.close()
     shutil.rmtree(folder)
@@ -73,7 +85,30 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
 
 
 @pytest.fixture
-async def fake(fake_engine: FakeEngine, tmp_path: Path) -> AsyncIterator[FakeWorld]:
-    made = FakeWorld(fake_engine, tmp_path)
+def fake_engine() -> Iterator[FakeEngine]:
+    with running_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+async def fake(fake_engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeWorld]:
+    made = FakeWorld(fake_engine, tmp_path, monkeypatch)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], FakeWorld]]:
+    """Makes worlds, each on an engine of its own."""
+    with contextlib.ExitStack() as engines:
+        worlds: list[FakeWorld] = []
+
+        def make() -> FakeWorld:
+            folder = tmp_path / str(len(worlds))
+            worlds.append(FakeWorld(engines.enter_context(running_engine()), folder, monkeypatch))
+            return worlds[-1]
+
+        yield make
+        for world in worlds:
+            world.engine.heal()
+        await asyncio.gather(*(world.close() for world in worlds))

@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import secrets
+import socket
 import threading
 import time
 from collections import deque
@@ -57,7 +58,7 @@ class Hang:
 
 @dataclass(frozen=True)
 class Body:
-    """Answers these bytes in place of the real ones; the call has no effect."""
+    """Answers these bytes in place of the real ones; the call takes effect."""
 
     data: bytes
     code: int = 200
@@ -80,9 +81,14 @@ class Rule:
         self._pattern = re.compile(pattern)
         self._skip = nth - 1
         self._left = times
+        self.seen = 0
+        """Calls that matched."""
 
     def takes(self, call: str) -> bool:
-        if self._left == 0 or not self._pattern.search(call):
+        if not self._pattern.search(call):
+            return False
+        self.seen += 1
+        if self._left == 0:
             return False
         if self._skip > 0:
             self._skip -= 1
@@ -246,6 +252,7 @@ class FakeContainer:
     logs: list[tuple[int, int, bytes]] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
     servers: list[asyncio.Server] = field(default_factory=list)
+    sockets: list[socket.socket] = field(default_factory=list)
 
     @property
     def is_running(self) -> bool:
@@ -468,11 +475,11 @@ class FakeEngine:
         await self._ended.wait()
         if self._server is not None:
             self._server.close()
-        for container in self._containers.values():
-            self._close_ports(container)
         for task in list(self._requests):
             task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
+        for container in self._containers.values():
+            self._close_ports(container)
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -511,10 +518,10 @@ class FakeEngine:
             await _leave(how, request, writer)
         if isinstance(how, Status):
             answer = as_json({"message": how.message}, how.code)
-        elif isinstance(how, Body):
-            answer = Answer(how.code, how.data)
         else:
             answer = await self._route(request)
+            if isinstance(how, Body):
+                answer = Answer(how.code, how.data)
         if gate is not None and gate.after:
             await gate.hold()
         if how in (Drop(after=True), Hang(after=True)):
@@ -747,6 +754,9 @@ class FakeEngine:
                         f"driver failed programming external connectivity on endpoint {container.name} (0): Error "
                         f"starting userland proxy: listen tcp4 {host}:{port}: bind: address already in use",
                     ) from None
+                if container.status == "removed":
+                    self._close_ports(container)
+                    raise Refused(404, f"No such container: {container.id}")
                 container.ports[inside] = (host, port)
 
     def _free_port(self, first: int, last: int) -> int:
@@ -780,13 +790,18 @@ class FakeEngine:
             writer.close()
 
         if self.serves:
-            container.servers.append(await asyncio.start_server(page, host, port))
+            # Kept before anything is awaited: whoever removes the container meanwhile has to find it.
+            container.sockets.append(listener := socket.create_server((host, port)))
+            container.servers.append(await asyncio.start_server(page, sock=listener))
 
     def _close_ports(self, container: FakeContainer) -> None:
         container.ports.clear()
         for server in container.servers:
             server.close()
+        for listener in container.sockets:
+            listener.close()
         container.servers.clear()
+        container.sockets.clear()
 
     async def _end(self, container: FakeContainer, code: int) -> None:
         if not container.is_running:
