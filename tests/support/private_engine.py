@@ -46,8 +46,10 @@ class PrivateEngine:
             f"--host={self.host}",
         ]
         folders = [f"--data-root={self.home / 'data'}", f"--exec-root={self.home / 'exec'}"]
-        # One that was killed leaves its number behind.
-        (self.home / "pid").unlink(missing_ok=True)
+        # One that was killed leaves these numbers behind. Its containerd dies with it, and where nobody reaps that, the
+        # next daemon would wait for it to answer.
+        for left in (self.home / "pid", self.home / "exec" / "containerd" / "containerd.pid"):
+            left.unlink(missing_ok=True)
         with (self.home / "log").open("ab") as log:
             process = self._process = subprocess.Popen(
                 ["dockerd", *flags, *folders, f"--pidfile={self.home / 'pid'}"], stdout=log, stderr=log
@@ -83,6 +85,7 @@ class PrivateEngine:
         """Ends it with all that it runs, in whatever state a test left it."""
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self.home, ignore_errors=True)
+            stack.callback(self._unmount)
             stack.callback(self._remove_bridge)
             if self._process is None:
                 return
@@ -104,6 +107,13 @@ class PrivateEngine:
         if self._process is None or self._process.poll() is not None:
             raise NotOursError(f"{self.host} was not started here, or has ended")
         return self._process
+
+    def _unmount(self) -> None:
+        """What a daemon that was killed left mounted."""
+        mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for path in reversed(mounted):
+            if path.startswith(f"{self.home}/"):
+                subprocess.run(["umount", "--lazy", path], check=True)
 
     def _has_bridge(self) -> bool:
         return (Path("/sys/class/net") / self.bridge).exists()
