@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import nextjs  # noqa: E402 - stands in tools
 import node_image  # noqa: E402
+from private_engine import PrivateEngine, running  # noqa: E402
 
 APPS = ROOT / "tests" / "apps"
 SETTLE_SECONDS = 60
@@ -149,6 +150,18 @@ def until() -> Until:
         pytest.fail(f"not {phase} within {SETTLE_SECONDS} s: {preview}")
 
     return poll
+
+
+@pytest.fixture
+def private_engine(monkeypatch: pytest.MonkeyPatch, image: str) -> Iterator[PrivateEngine]:
+    """A dockerd of the test's own, at DOCKER_HOST, with the image that previews run in."""
+    if os.geteuid() != 0:
+        pytest.fail("a private dockerd needs root: run `make test` as root")
+    with running() as made:
+        monkeypatch.setenv("DOCKER_HOST", made.host)
+        with contextlib.closing(DockerClient(made.host)) as client:
+            assert node_image.image(client) == image
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
+from kosuke_docker import DockerService
 
 
 async def settled(world: Any) -> list[Any]:
@@ -91,3 +93,37 @@ async def test_a_cancelled_stop_is_done_all_the_same(world: Any) -> None:
     await asyncio.gather(stop, return_exceptions=True)
     await service.stop_preview(7)
     assert await settled(world) == []
+
+
+async def all_known(world: Any, service: DockerService) -> None:
+    """Returns when every container is a running preview that the service knows: what was cancelled may still end."""
+    async with asyncio.timeout(30):
+        while True:
+            there = {container.id for container in await settled(world)}
+            known = {preview.container_id for preview in await service.list_previews() if preview.running}
+            if there == known:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_starts_and_stops_cancelled_at_random_moments_end_whole_or_gone(world: Any, count: Any) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    service = world.service()
+    projects = range(4)
+    for project in projects:
+        world.project(project)
+    for moment in range(count(200) // len(projects)):
+        tasks = []
+        for project in projects:
+            call = chance.choice([service.start_preview, service.start_preview, service.stop_preview])
+            tasks.append(asyncio.create_task(call(project)))
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.6), tasks[-1].cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        what = f"seed {seed}, moment {moment}"
+        for result in results:
+            assert isinstance(result, (str, type(None), asyncio.CancelledError)), (what, result)
+        await all_known(world, service)
+    # Queued behind all that is still being done.
+    await asyncio.gather(*(service.stop_preview(project) for project in projects))
+    assert world.containers() == [], f"seed {seed}"
