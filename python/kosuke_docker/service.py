@@ -136,8 +136,9 @@ class DockerService:
 
     async def is_docker_available(self) -> bool:
         """Whether the engine answers. Why not is logged."""
+        core = self._attach().core
         try:
-            await self._attach().core.ping()
+            await core.ping()
         except KosukeDockerError as error:
             logger.error("Docker not available: %s", error)
             return False
