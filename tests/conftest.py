@@ -171,15 +171,16 @@ def count() -> Callable[[int], int]:
 
 
 @pytest.fixture
-def run_python() -> Callable[..., subprocess.Popen[str]]:
-    """Starts a script in a process of its own, with the settings in the environment."""
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a script in a process of its own, with the settings in the environment; ends what a failed test left."""
+    started: list[subprocess.Popen[str]] = []
 
     def run(script: str, settings: Settings) -> subprocess.Popen[str]:
         plain = {name.upper(): value for name, value in settings.plain().items() if value is not None}
         texts = {name: value if isinstance(value, str) else _text(value) for name, value in plain.items()}
         if settings.postgres_host is None:
             texts["POSTGRES_HOST"] = ""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", script],
             env={**os.environ, **texts},
             stdout=subprocess.PIPE,
@@ -187,8 +188,18 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
             stdin=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                # What was written to a process that had ended cannot be written any more.
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _text(value: object) -> str:

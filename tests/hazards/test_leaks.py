@@ -128,13 +128,13 @@ async def test_aclose_gives_back_every_thread_task_and_connection(
 
 async def test_aclose_ends_within_its_patience_while_the_engine_hangs(fake: Any, fake_engine: FakeEngine) -> None:
     fake.project(7)
-    service = fake.service()
+    service = fake.service(engine_timeout=5.0)
     await service.start_preview(7, wait="ready")
     hanging = fake_engine.fail("", Hang())
     calls = [asyncio.create_task(call(7)) for call in (service.stop_preview, service.get_preview)]
     await eventually(lambda: hanging.seen >= len(calls))
     await asyncio.wait_for(service.aclose(), 10)
-    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
     assert all(not isinstance(result, asyncio.CancelledError) for result in results), results
     await eventually(lambda: fake_engine.connections == 0)
 
