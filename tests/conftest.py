@@ -112,7 +112,9 @@ class World:
 
     def containers(self) -> list[Any]:
         """Every container of this world, running or not."""
-        return [c for c in self.engine.containers.list(all=True) if str(c.name).startswith(self.prefix)]
+        # The engine is shared: others' containers come and go meanwhile.
+        found = self.engine.containers.list(all=True, filters={"name": self.prefix}, ignore_removed=True)
+        return [container for container in found if str(container.name).startswith(self.prefix)]
 
     def container(self, project_id: int) -> Any:
         return self.engine.containers.get(f"{self.prefix}{project_id}")
