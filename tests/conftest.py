@@ -112,7 +112,9 @@ class World:
 
     def containers(self) -> list[Any]:
         """Every container of this world, running or not."""
-        return [c for c in self.engine.containers.list(all=True) if str(c.name).startswith(self.prefix)]
+        # The engine is shared: others' containers come and go meanwhile.
+        found = self.engine.containers.list(all=True, filters={"name": self.prefix}, ignore_removed=True)
+        return [container for container in found if str(container.name).startswith(self.prefix)]
 
     def container(self, project_id: int) -> Any:
         return self.engine.containers.get(f"{self.prefix}{project_id}")
@@ -171,15 +173,16 @@ def count() -> Callable[[int], int]:
 
 
 @pytest.fixture
-def run_python() -> Callable[..., subprocess.Popen[str]]:
-    """Starts a script in a process of its own, with the settings in the environment."""
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a script in a process of its own, with the settings in the environment; ends what a failed test left."""
+    started: list[subprocess.Popen[str]] = []
 
     def run(script: str, settings: Settings) -> subprocess.Popen[str]:
         plain = {name.upper(): value for name, value in settings.plain().items() if value is not None}
         texts = {name: value if isinstance(value, str) else _text(value) for name, value in plain.items()}
         if settings.postgres_host is None:
             texts["POSTGRES_HOST"] = ""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", script],
             env={**os.environ, **texts},
             stdout=subprocess.PIPE,
@@ -187,8 +190,18 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
             stdin=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                # What was written to a process that had ended cannot be written any more.
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _text(value: object) -> str:

@@ -49,7 +49,7 @@ class FakeWorld:
         self._services.append(service)
         self.use()
         # Attached now, so that it stays with this engine when another is used.
-        assert len(service.containers) == 0
+        assert service.containers is not None
         return service
 
     def use(self) -> None:

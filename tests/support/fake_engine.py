@@ -615,7 +615,7 @@ class FakeEngine:
     async def _event_stream(self, request: Request) -> AsyncIterator[bytes]:
         filters = request.filters()
         # Without `since` only what comes counts.
-        last = request.since() - 1 if "since" in request.query else self._last_event
+        last = max(request.since() - 1, 0) if "since" in request.query else self._last_event
         self._event_connections += 1
         try:
             yield b""
