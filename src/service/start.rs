@@ -454,13 +454,13 @@ impl Inner {
                     self.undo(key, &created.id).await;
                     Err(Self::refused(key, "start", &spec.image, spec.host_ports, source))
                 }
-                Ok(()) => {
-                    let found = self.engine.inspect(&created.id).await;
-                    Ok(found
-                        .map_err(|source| Error::engine("start", Some(key), source))?
-                        .map(|found| Made::Inspected(Box::new(found)))
-                        .ok_or(None))
-                }
+                Ok(()) => match self.engine.inspect(&created.id).await {
+                    Ok(found) => Ok(found.map(|found| Made::Inspected(Box::new(found))).ok_or(None)),
+                    Err(source) => {
+                        self.undo(key, &created.id).await;
+                        Err(Error::engine("start", Some(key), source))
+                    }
+                },
             };
         }
     }

@@ -125,6 +125,8 @@ async def test_a_stop_cancelled_at_any_engine_call_is_done_all_the_same(
             fake_engine.exit(fake.name(nth), 1)
         reached = await cancelled_at(gate(), service.stop_preview(nth))
         await eventually(lambda: not fake.containers())
+        # Behind the stop in the queue: nothing is left for it to do.
+        await service.stop_preview(nth)
         assert await service.get_preview(nth) is None, nth
         if not reached:
             break
@@ -152,8 +154,10 @@ async def test_a_restart_cancelled_at_any_engine_call_is_done_all_the_same(
 async def test_a_cancelled_status_leaves_the_preview_alone(fake: Any, fake_engine: FakeEngine, after: bool) -> None:
     for nth, service, gate in rounds(fake, fake_engine, after):
         url = await service.start_preview(nth, wait="ready")
+        # One that remembers nothing: the status of a preview that is remembered makes no call.
+        stranger = fake.service(preview_network=f"kosuke-fake-{nth}", preview_probe_ttl=0.5)
         held = gate()
-        task = asyncio.create_task(service.get_preview(nth))
+        task = asyncio.create_task(stranger.get_preview(nth))
         reached = await stands(held, task)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -251,8 +251,8 @@ class FakeContainer:
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)
     logs: list[tuple[int, int, bytes]] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
-    servers: list[asyncio.Server] = field(default_factory=list)
-    sockets: list[socket.socket] = field(default_factory=list)
+    listener: socket.socket | None = None
+    """On the published port."""
 
     @property
     def is_running(self) -> bool:
@@ -313,6 +313,7 @@ class FakeEngine:
         self._event_connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._requests: set[asyncio.Task[None]] = set()
+        self._pages: set[asyncio.Task[None]] = set()
         self._failures: list[Failure] = []
         self._gates: list[Gate] = []
         self._next_port = 0
@@ -480,6 +481,9 @@ class FakeEngine:
         await asyncio.gather(*self._requests, return_exceptions=True)
         for container in self._containers.values():
             self._close_ports(container)
+        for task in list(self._pages):
+            task.cancel()
+        await asyncio.gather(*self._pages, return_exceptions=True)
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -776,32 +780,42 @@ class FakeEngine:
     async def _open_port(self, container: FakeContainer, host: str, port: int) -> None:
         compiled = False
 
-        async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def page(connection: socket.socket) -> None:
             nonlocal compiled
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n\r\n")
+            request = b""
+            with connection, contextlib.suppress(ConnectionError):
+                while b"\r\n\r\n" not in request:
+                    data = await self._loop.sock_recv(connection, 4096)
+                    if not data:
+                        return
+                    request += data
                 if not compiled and container.is_running:
                     compiled = True
                     self._log(container, " ✓ Compiled / in 1ms\n".encode())
-                writer.write(
-                    f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode()
-                )
-                await writer.drain()
-            writer.close()
+                head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+                await self._loop.sock_sendall(connection, f"{head}ok".encode())
+
+        # By hand: asyncio's server drops a connection that comes while it is being closed, unclosed.
+        def accept(listener: socket.socket) -> None:
+            with contextlib.suppress(BlockingIOError):
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                task = asyncio.create_task(page(connection))
+                self._pages.add(task)
+                task.add_done_callback(self._pages.discard)
+                task.add_done_callback(lambda _: connection.close())
 
         if self.serves:
-            # Kept before anything is awaited: whoever removes the container meanwhile has to find it.
-            container.sockets.append(listener := socket.create_server((host, port)))
-            container.servers.append(await asyncio.start_server(page, sock=listener))
+            listener = container.listener = socket.create_server((host, port))
+            listener.setblocking(False)
+            self._loop.add_reader(listener, accept, listener)
 
     def _close_ports(self, container: FakeContainer) -> None:
         container.ports.clear()
-        for server in container.servers:
-            server.close()
-        for listener in container.sockets:
-            listener.close()
-        container.servers.clear()
-        container.sockets.clear()
+        if container.listener is not None:
+            self._loop.remove_reader(container.listener)
+            container.listener.close()
+            container.listener = None
 
     async def _end(self, container: FakeContainer, code: int) -> None:
         if not container.is_running:
