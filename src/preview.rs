@@ -181,6 +181,68 @@ impl Isolation {
     }
 }
 
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The code does not parse.
+    Syntax,
+    /// An import that leads nowhere.
+    ModuleNotFound,
+    /// The type checker refused it.
+    Type,
+    /// Code of the project threw while the page was made.
+    Runtime,
+    /// A configuration file is broken.
+    Config,
+    /// An environment variable is missing or invalid.
+    Environment,
+    /// None of these.
+    Unknown,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Syntax, Self::ModuleNotFound, Self::Type, Self::Runtime, Self::Config, Self::Environment, Self::Unknown];
+
+    /// The kind's name as users see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::ModuleNotFound => "module_not_found",
+            Self::Type => "type",
+            Self::Runtime => "runtime",
+            Self::Config => "config",
+            Self::Environment => "environment",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// An error that a dev server printed about the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileError {
+    /// The file, relative to the project's folder.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// The column, as the server counts: Babel and esbuild from 0, the others from 1.
+    pub column: Option<u32>,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What kind of thing is wrong.
+    pub kind: ErrorKind,
+    /// What was printed, without colours and passwords, cut where it is long.
+    pub raw: String,
+}
+
 /// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
@@ -204,10 +266,16 @@ pub struct Preview {
     pub is_responding: bool,
     /// The last status of the health path.
     pub http_status: Option<u16>,
+    /// The compile errors that stand.
+    pub errors: Vec<CompileError>,
     /// The exit code, once it ended.
     pub exit_code: Option<i64>,
     /// The last lines of output, once it ended.
     pub last_lines: Vec<String>,
+    /// How many times a process of the container was killed for memory.
+    pub oom_count: u32,
+    /// When that happened last.
+    pub last_oom_at: Option<SystemTime>,
     /// What became of its database; None for a container that the older service made.
     pub database: Option<DatabaseState>,
     /// The database's name.
@@ -216,6 +284,14 @@ pub struct Preview {
     pub database_isolation: Option<Isolation>,
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
+    /// When its container was made.
+    pub created_at: Option<SystemTime>,
+    /// When its container was last started.
+    pub started_at: Option<SystemTime>,
+    /// When this process first knew that the page had been compiled in this run.
+    pub ready_at: Option<SystemTime>,
+    /// When its container ended.
+    pub finished_at: Option<SystemTime>,
     /// When this was true.
     pub as_of: SystemTime,
 }
@@ -241,5 +317,8 @@ mod tests {
             assert_eq!(Isolation::parse(isolation.as_str()), Some(isolation));
         }
         assert_eq!(DatabaseState::parse("?"), None);
+        for kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
+        }
     }
 }

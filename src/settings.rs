@@ -79,6 +79,10 @@ pub struct Settings {
     pub preview_pull_policy: PullPolicy,
     /// `ENGINE_TIMEOUT`
     pub engine_timeout: Duration,
+    /// `ENGINE_HEARTBEAT_INTERVAL`
+    pub engine_heartbeat_interval: Duration,
+    /// `ENGINE_HEARTBEAT_TIMEOUT`
+    pub engine_heartbeat_timeout: Duration,
     /// The database server; None: no databases.
     pub postgres: Option<Postgres>,
     /// `POSTGRES_REQUIRED`
@@ -177,6 +181,8 @@ impl Settings {
             ("preview_probe_timeout", self.preview_probe_timeout),
             ("preview_warmup_timeout", self.preview_warmup_timeout),
             ("engine_timeout", self.engine_timeout),
+            ("engine_heartbeat_interval", self.engine_heartbeat_interval),
+            ("engine_heartbeat_timeout", self.engine_heartbeat_timeout),
         ] {
             if value.is_zero() {
                 return Err(wrong(field, "must be more than 0 seconds"));
@@ -226,6 +232,8 @@ pub(crate) mod tests {
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,
             engine_timeout: Duration::from_secs(60),
+            engine_heartbeat_interval: Duration::from_secs(2),
+            engine_heartbeat_timeout: Duration::from_secs(5),
             postgres: None,
             postgres_required: false,
         }

@@ -16,20 +16,24 @@ from kosuke_docker.errors import (
     PreviewFailedError,
     ProjectFolderError,
     ServiceClosedError,
+    ServiceForkedError,
     SettingsError,
 )
 from kosuke_docker.models import (
+    CompileError,
     ContainerInfo,
     Preview,
     PreviewStatus,
     PullProgress,
     StartPreviewRequest,
     StopPreviewRequest,
+    SweepResult,
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
 
 __all__ = [
+    "CompileError",
     "ContainerConflictError",
     "ContainerInfo",
     "ContainerStartError",
@@ -50,10 +54,12 @@ __all__ = [
     "ProjectFolderError",
     "PullProgress",
     "ServiceClosedError",
+    "ServiceForkedError",
     "Settings",
     "SettingsError",
     "StartPreviewRequest",
     "StopPreviewRequest",
+    "SweepResult",
     "__version__",
     "configure",
 ]

@@ -5,15 +5,18 @@ from typing import Any, final
 
 __all__ = [
     "Core",
+    "Ending",
     "HookCall",
     "HookReply",
     "__version__",
     "check_settings",
     "container_name",
     "engine_address",
+    "event_kinds",
     "hook_names",
     "phase_names",
     "random_port",
+    "release_runtime",
     "shutdown",
 ]
 
@@ -46,6 +49,8 @@ class Core:
         """Whether the preview's container runs."""
     def ensure_image(self, call: HookCall | None) -> Awaitable[None]:
         """Makes sure that the image is here."""
+    def sweep(self) -> Awaitable[dict[str, Any]]:
+        """Removes what killed processes left behind, as a dict."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
     def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[dict[str, Any] | None]:
@@ -72,8 +77,17 @@ class Core:
         """Takes an entry out of the cache."""
     def close(self, patience: float) -> Awaitable[None]:
         """Ends the service's tasks."""
+    def abandon(self) -> None:
+        """Tells every task of the service to end."""
     def close_now(self, patience: float) -> None:
-        """The same at exit, where no loop runs."""
+        """Ends the service's tasks at exit, where no loop runs."""
+
+@final
+class Ending:
+    """A runtime that nothing keeps any more."""
+
+    def wait(self, patience: float) -> None:
+        """Waits until its threads have ended, `patience` seconds at the most. Blocks."""
 
 @final
 class HookCall:
@@ -117,6 +131,15 @@ def hook_names() -> list[str]:
 
 def phase_names() -> list[str]:
     """The names of the phases."""
+
+def event_kinds() -> list[str]:
+    """The kinds of events."""
+
+def release_runtime() -> Ending | None:
+    """The runtime of this process, if no service and no call keeps it any more: None while a service does.
+
+    Raises `BlockingIOError` while calls are being answered.
+    """
 
 def shutdown(patience: float) -> None:
     """Ends the runtime of this process, waiting at most `patience` seconds for what runs in it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import os
+import threading
+import time
 import weakref
 
 from kosuke_docker import _core
@@ -15,6 +18,7 @@ from kosuke_docker.settings import Settings
 
 _EXIT_PATIENCE = 1.0
 """Seconds that the process's end waits for tasks that are ending."""
+_ANSWER_POLL = 0.005
 
 
 class Attachment:
@@ -29,9 +33,13 @@ class Attachment:
         """The facade objects that hold it."""
         _all.add(self)
 
+    def forked(self) -> bool:
+        """Of a process that this one was forked from: a core does not survive that."""
+        return self.pid != os.getpid()
+
     def usable(self) -> bool:
-        """Not closed, and of this process: a core does not survive a fork."""
-        return self.pid == os.getpid() and not self.core.closed
+        """Not closed, and of this process."""
+        return not self.forked() and not self.core.closed
 
 
 _shared: dict[tuple[str, str, int], Attachment] = {}
@@ -48,16 +56,49 @@ def shared(settings: Settings) -> Attachment:
 
 
 async def close(attachment: Attachment, patience: float) -> None:
-    """Ends the tasks of a core; instances that share it get a new one at their next call."""
+    """Ends the tasks of a core; instances that share it get a new one at their next call.
+
+    With the last core of the process, the runtime's threads end, too.
+    """
     for key, value in list(_shared.items()):
         if value is attachment:
             del _shared[key]
     await attachment.core.close(patience)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            ending = _core.release_runtime()
+        except BlockingIOError:  # What others called is being answered: a runtime that ends would leave them waiting.
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_ANSWER_POLL)
+        else:
+            break
+    if ending is not None:
+        await _ended(ending, patience)
+
+
+async def _ended(ending: _core.Ending, patience: float) -> None:
+    """Waits off the loop, and leaves no thread: an executor would keep its own."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def wait() -> None:
+        ending.wait(patience)
+        loop.call_soon_threadsafe(ended.set)
+
+    thread = threading.Thread(target=wait, name="kosuke-docker-end", daemon=True)
+    thread.start()
+    await ended.wait()
+    thread.join()  # It has nothing left to do.
 
 
 @atexit.register
 def _at_exit() -> None:
     mine = [attachment for attachment in list(_all) if attachment.usable()]
     for attachment in mine:
-        attachment.core.close_now(_EXIT_PATIENCE)
-    _core.shutdown(_EXIT_PATIENCE)
+        attachment.core.abandon()
+    deadline = time.monotonic() + _EXIT_PATIENCE
+    for attachment in mine:
+        attachment.core.close_now(max(0.0, deadline - time.monotonic()))
+    _core.shutdown(_EXIT_PATIENCE / 2)

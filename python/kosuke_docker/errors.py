@@ -105,3 +105,7 @@ class HookError(KosukeDockerError):
 
 class ServiceClosedError(KosukeDockerError, RuntimeError):
     """The service was closed while this ran."""
+
+
+class ServiceForkedError(KosukeDockerError, RuntimeError):
+    """The service was used before this process was forked. Make a new one in the child."""

@@ -90,6 +90,26 @@ class PullProgress(BaseModel):
     total: Optional[int] = None
 
 
+class CompileError(BaseModel):
+    """Why a page does not compile, or failed as it ran.
+
+    Attributes:
+        file: The file, relative to the project, None where the dev server named none.
+        line: The line in it, from 1.
+        column: The column in it, from 1.
+        message: What is wrong, in one sentence.
+        kind: ``syntax``, ``module_not_found``, ``type``, ``runtime``, ``config``, ``environment`` or ``unknown``.
+        raw: What the dev server printed, without colours.
+    """
+
+    file: Optional[str] = None
+    line: Optional[int] = None
+    column: Optional[int] = None
+    message: str
+    kind: Literal["syntax", "module_not_found", "type", "runtime", "config", "environment", "unknown"] = "unknown"
+    raw: str = ""
+
+
 class Preview(BaseModel):
     """All that is known about one preview at one moment.
 
@@ -104,13 +124,20 @@ class Preview(BaseModel):
         compilation_complete: The page was compiled and answered below 500, and no compile error stands.
         is_responding: The health path answered with 2xx.
         http_status: The last status of the health path, None without an answer.
+        errors: The compile errors that stand; of a container that ended, those that it left.
         exit_code: The exit code, once the container ended.
-        last_lines: The last lines of output, once the container ended.
+        last_lines: The last 50 lines of output, once the container ended.
+        oom_count: How many times a process of the container was killed for memory, as far as the engine remembers.
+        last_oom_at: When that happened last.
         database: What became of the database, None for a container that another service made.
         database_name: The database's name, None without one.
         database_isolation: ``role``: a role that owns only this database; ``partial``: the admin lacked rights for a
             part of that; ``admin``: the admin's own credentials, because ``_ensure_project_database`` was replaced.
-        detail: A sentence for people, where there is something to say.
+        detail: A sentence for people; None where there is nothing to say, as while it is ``ready``.
+        created_at: When the container was made. Times of the container are of the engine's clock.
+        started_at: When it was last started.
+        ready_at: When this process first knew that the page had been compiled, in this run of the container.
+        finished_at: When the container ended.
         as_of: When this was true.
     """
 
@@ -124,10 +151,31 @@ class Preview(BaseModel):
     compilation_complete: bool = False
     is_responding: bool = False
     http_status: Optional[int] = None
+    errors: List[CompileError] = []
     exit_code: Optional[int] = None
     last_lines: List[str] = []
+    oom_count: int = 0
+    last_oom_at: Optional[datetime] = None
     database: Optional[Literal["ready", "unavailable", "disabled"]] = None
     database_name: Optional[str] = None
     database_isolation: Optional[Literal["role", "partial", "admin"]] = None
     detail: Optional[str] = None
+    created_at: Optional[datetime] = None
+    started_at: Optional[datetime] = None
+    ready_at: Optional[datetime] = None
+    finished_at: Optional[datetime] = None
     as_of: datetime
+
+
+class SweepResult(BaseModel):
+    """What a sweep found and did.
+
+    Attributes:
+        running: The projects whose preview runs.
+        removed: The projects whose container was removed: it had ended, or was made and never started.
+        problems: What could not be done, a sentence each.
+    """
+
+    running: List[int] = []
+    removed: List[int] = []
+    problems: List[str] = []

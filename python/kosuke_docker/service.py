@@ -13,8 +13,8 @@ from kosuke_docker import _core, _cores, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
-from kosuke_docker.errors import KosukeDockerError
-from kosuke_docker.models import Preview, PreviewStatus, PullProgress
+from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
+from kosuke_docker.models import Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
 
 logger = logging.getLogger("kosuke_docker")
@@ -136,8 +136,9 @@ class DockerService:
 
     async def is_docker_available(self) -> bool:
         """Whether the engine answers. Why not is logged."""
+        core = self._attach().core
         try:
-            await self._attach().core.ping()
+            await core.ping()
         except KosukeDockerError as error:
             logger.error("Docker not available: %s", error)
             return False
@@ -233,6 +234,20 @@ class DockerService:
         """Stops and removes every preview of this owner. All are tried; then the first failure is raised."""
         await self._attach().core.stop_all()
 
+    async def sweep(self) -> SweepResult:
+        """Finishes or removes what killed processes left behind: for an agent's start-up, or once in a while.
+
+        Every container with our labels and this owner is looked at. One that ended is removed, and so is one that was
+        made and that nobody starts within 8 s, which the sweep waits for. Containers of others are not touched.
+
+        Returns:
+            What was found and done; what failed for single containers is in ``problems``.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
+        """
+        return SweepResult.model_validate(await self._attach().core.sweep())
+
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.
 
@@ -267,7 +282,7 @@ class DockerService:
     async def aclose(self) -> None:
         """Lets go of this service's core; the last that does ends its background tasks.
 
-        Containers stay, and the next call begins anew.
+        Containers stay, and the next call begins anew. With the last core of the process, its threads end, too.
         """
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
@@ -345,6 +360,12 @@ class DockerService:
     def _attach(self) -> _cores.Attachment:
         private = self._client is not None or bool(self._replaced()) or self._names_differ()
         attachment = self._attachment
+        if attachment is not None and attachment.forked():
+            raise ServiceForkedError(
+                "this DockerService was used before the process forked: make a new one in the child "
+                "(gunicorn: in post_fork or without preload_app; multiprocessing: the spawn context)",
+                operation="fork",
+            )
         if attachment is None or not attachment.usable() or (private and not self._own):
             self._own = private
             if attachment is not None:

@@ -41,6 +41,8 @@ class Settings(BaseModel):
     preview_stop_timeout: float = 5.0
     preview_pull_policy: Literal["missing", "always", "never"] = "missing"
     engine_timeout: float = 60.0
+    engine_heartbeat_interval: float = 2.0
+    engine_heartbeat_timeout: float = 5.0
     postgres_host: str | None = "postgres"
     postgres_port: int = 5432
     postgres_user: str = "postgres"

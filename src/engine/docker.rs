@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
@@ -11,10 +11,10 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as BollardError;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, CreateImageInfo,
-    EndpointSettings, HostConfig, Mount, MountType, Network, NetworkCreateRequest, PortBinding,
+    EndpointSettings, EventMessage, HostConfig, Mount, MountType, Network, NetworkCreateRequest, PortBinding,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
     ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
 };
@@ -25,8 +25,8 @@ use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::{
-    Container, ContainerSpec, Created, Engine, EngineAddress, LogChunk, LogStart, OwnContainer, PullProgress, State,
-    own,
+    Container, ContainerSpec, Created, Engine, EngineAddress, EngineEvent, EventKind, LogChunk, LogStart, OwnContainer,
+    PullProgress, State, own,
 };
 use crate::credentials::{RegistryLogin, registry_of};
 use crate::error::EngineError;
@@ -38,6 +38,11 @@ const MAX_CALLS: usize = 64;
 const PULL_IDLE: Duration = Duration::from_secs(300);
 /// Label of the networks that we made.
 const LABEL_NETWORK: &str = "kosuke.network";
+/// What changes a container's state. Health checks and execs would come by the hundred.
+const EVENTS: [&str; 13] = [
+    "create", "destroy", "die", "kill", "oom", "pause", "remove", "rename", "restart", "start", "stop", "unpause",
+    "update",
+];
 const REMOVAL_POLL: Duration = Duration::from_millis(50);
 const NANOS: u32 = 1_000_000_000;
 
@@ -293,12 +298,12 @@ impl Engine for DockerEngine {
     }
 
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Container>, EngineError> {
-        let name = name_or_id.to_owned();
+        let (name, looked) = (name_or_id.to_owned(), Instant::now());
         let answer = self
             .call(|client| async move { client.inspect_container(&name, None::<InspectContainerOptions>).await })
             .await;
         match answer {
-            Ok(found) => Ok(from_inspect(found)),
+            Ok(found) => Ok(from_inspect(found, looked)),
             Err(EngineError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -308,8 +313,14 @@ impl Engine for DockerEngine {
         let owner = format!("{LABEL_OWNER}={owner}");
         let filters = HashMap::from([("label", vec![LABEL_PREVIEW, &owner])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let looked = Instant::now();
         let found = self.call(|client| async move { client.list_containers(Some(options)).await }).await?;
-        Ok(found.into_iter().filter_map(from_summary).collect())
+        Ok(found.into_iter().filter_map(|summary| from_summary(summary, looked)).collect())
+    }
+
+    async fn clock(&self) -> Result<SystemTime, EngineError> {
+        let info = self.call(|client| async move { client.info().await }).await?;
+        Ok(info.system_time.as_deref().and_then(parse_time).unwrap_or_else(SystemTime::now))
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError> {
@@ -363,26 +374,36 @@ impl Engine for DockerEngine {
         }
     }
 
-    fn logs(&self, id: &str, since: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>> {
+    fn logs(&self, id: &str, start: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>> {
         let Some(client) = self.client.get().cloned() else { return self.not_connected() };
         let mut options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).follow(follow);
-        let mut not_before = None;
-        match since {
-            LogStart::Tail(lines) => options = options.tail(&lines.to_string()),
-            LogStart::At(moment) => {
-                let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                // bollard sends whole seconds: what came earlier in this one is dropped below.
-                options = options.since(i32::try_from(seconds).unwrap_or(0));
-                not_before = Some(moment);
-            }
+        if let Some(lines) = start.tail {
+            options = options.tail(&lines.to_string());
+        }
+        if let Some(moment) = start.since {
+            let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            // bollard sends whole seconds: what came earlier in this one is dropped below.
+            options = options.since(i32::try_from(seconds).unwrap_or(0));
         }
         let id = id.to_owned();
         let stream = client.logs(&id, Some(options.build())).map_err(translate);
         let chunks = stream.map_ok(chunk).try_filter(move |chunk| {
-            let wanted = not_before.is_none_or(|moment| chunk.at.is_none_or(|at| at >= moment));
+            let wanted = start.since.is_none_or(|moment| chunk.at.is_none_or(|at| at >= moment));
             async move { wanted }
         });
         chunks.boxed()
+    }
+
+    fn events(&self, since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        let Some(client) = self.client.get().cloned() else { return self.not_connected() };
+        let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        let filters = HashMap::from([("type", vec!["container"]), ("event", EVENTS.to_vec())]);
+        let options = EventsOptionsBuilder::default()
+            .since(&format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))
+            .filters(&filters)
+            .build();
+        let stream = client.events(Some(options)).map_err(translate);
+        stream.try_filter_map(|message| async move { Ok(event(message)) }).boxed()
     }
 
     fn published_host(&self, bound: IpAddr) -> Option<String> {
@@ -498,8 +519,9 @@ fn own_container(found: ContainerInspectResponse) -> OwnContainer {
     }
 }
 
-fn from_inspect(found: ContainerInspectResponse) -> Option<Container> {
+fn from_inspect(found: ContainerInspectResponse, looked: Instant) -> Option<Container> {
     let state = found.state.unwrap_or_default();
+    let config = found.config.unwrap_or_default();
     let settings = found.network_settings.unwrap_or_default();
     let ports = settings.ports.unwrap_or_default();
     let ports = ports.into_iter().filter_map(|(inside, bindings)| {
@@ -513,17 +535,21 @@ fn from_inspect(found: ContainerInspectResponse) -> Option<Container> {
         id: found.id?,
         name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         state: from_status(status),
-        labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+        tty: config.tty.unwrap_or(false),
+        labels: config.labels.unwrap_or_default(),
         ports: ports.collect(),
         networks: networks(settings.networks, |network| address(network.ip_address.as_ref())),
+        created_at: found.created.as_deref().and_then(parse_time),
         started_at: state.started_at.as_deref().and_then(parse_time),
+        finished_at: state.finished_at.as_deref().filter(|_| ended).and_then(parse_time),
         exit_code: state.exit_code.filter(|_| ended),
-        oom_killed: ended && state.oom_killed.unwrap_or(false) && state.exit_code == Some(137),
+        oom_killed: state.oom_killed.unwrap_or(false),
+        looked,
     })
 }
 
 /// A listing has no exit code and no start time: whoever needs them inspects.
-fn from_summary(found: ContainerSummary) -> Option<Container> {
+fn from_summary(found: ContainerSummary, looked: Instant) -> Option<Container> {
     let state = found.state.map(|state| state.to_string()).unwrap_or_default();
     let ports =
         found.ports.unwrap_or_default().into_iter().filter_map(|port| Some((port.private_port, port.public_port?)));
@@ -534,9 +560,34 @@ fn from_summary(found: ContainerSummary) -> Option<Container> {
         labels: found.labels.unwrap_or_default(),
         ports: ports.collect(),
         networks: HashMap::new(),
+        created_at: found.created.and_then(|seconds| {
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
+        }),
         started_at: None,
+        finished_at: None,
         exit_code: None,
         oom_killed: false,
+        tty: false,
+        looked,
+    })
+}
+
+fn event(message: EventMessage) -> Option<EngineEvent> {
+    let actor = message.actor?;
+    let mut labels = actor.attributes.unwrap_or_default();
+    let nanos = u64::try_from(message.time_nano.or(message.time.map(|seconds| seconds * i64::from(NANOS)))?).ok()?;
+    Some(EngineEvent {
+        container_id: actor.id?,
+        name: labels.remove("name").unwrap_or_default(),
+        labels,
+        kind: match message.action.as_deref()? {
+            "oom" => EventKind::Oom,
+            "kill" => EventKind::Killed,
+            // podman says remove.
+            "destroy" | "remove" => EventKind::Destroyed,
+            _ => EventKind::Changed,
+        },
+        at: SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos),
     })
 }
 

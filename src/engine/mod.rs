@@ -7,7 +7,7 @@ mod own;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -51,8 +51,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes it, killing it if it runs. When this returns it is gone and its name is free.
     async fn remove(&self, id: &str) -> Result<(), EngineError>;
 
-    /// Its output since `since`: what is there, and with `follow` what comes, until it ends.
-    fn logs(&self, id: &str, since: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>>;
+    /// Its output from `start` on: what is there, and with `follow` what comes, until it ends.
+    fn logs(&self, id: &str, start: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>>;
+
+    /// What happens to containers: what the engine still remembers after `since` (None: all of it), then what comes.
+    fn events(&self, since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>>;
+
+    /// The engine's own time: its stamps may be of another machine.
+    async fn clock(&self) -> Result<SystemTime, EngineError>;
 
     /// The host through which ports published on `bound` are reached from this process; None: they cannot be.
     fn published_host(&self, bound: IpAddr) -> Option<String>;
@@ -113,12 +119,20 @@ pub struct Container {
     pub ports: HashMap<u16, u16>,
     /// The networks it is attached to, by id, with its address in each.
     pub networks: HashMap<String, Option<IpAddr>>,
-    /// When it was last started, as the engine's clock says.
+    /// When it was made, as the engine's clock says.
+    pub created_at: Option<SystemTime>,
+    /// When it was last started.
     pub started_at: Option<SystemTime>,
+    /// When it ended.
+    pub finished_at: Option<SystemTime>,
     /// The exit code, once it ended.
     pub exit_code: Option<i64>,
-    /// It ended because its main process was killed for memory.
+    /// The engine's flag: a process of it was killed for memory, once. It stays set.
     pub oom_killed: bool,
+    /// Whether it was made with a terminal: its output is one raw stream then.
+    pub tty: bool,
+    /// When the look that gave this began: of two, the later one is right.
+    pub looked: Instant,
 }
 
 impl Container {
@@ -193,13 +207,49 @@ pub struct Created {
     pub started_on: Option<u16>,
 }
 
-/// From where to read a container's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogStart {
+/// From where to read a container's output; by default all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStart {
     /// From this moment on.
-    At(SystemTime),
-    /// The last lines.
-    Tail(u16),
+    pub since: Option<SystemTime>,
+    /// Of that, the last lines only.
+    pub tail: Option<u32>,
+}
+
+impl LogStart {
+    /// From this moment on.
+    #[must_use]
+    pub fn at(since: SystemTime) -> Self {
+        Self { since: Some(since), tail: None }
+    }
+}
+
+/// Something that happened to a container. A hint: a look at the container decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineEvent {
+    /// The container's id.
+    pub container_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// What happened.
+    pub kind: EventKind,
+    /// When, as the engine's clock says.
+    pub at: SystemTime,
+}
+
+/// What an [`EngineEvent`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A process of it was killed for memory.
+    Oom,
+    /// Somebody sent it a signal.
+    Killed,
+    /// It was removed.
+    Destroyed,
+    /// Its state changed otherwise.
+    Changed,
 }
 
 /// A piece of a container's output, split anywhere.

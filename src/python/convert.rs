@@ -13,8 +13,8 @@ use super::errors::{invalid, raise};
 use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::preview::{Preview, PreviewKey};
-use crate::service::ContainerInfo;
+use crate::preview::{CompileError, Preview, PreviewKey};
+use crate::service::{ContainerInfo, Swept};
 use crate::settings::{Command, Postgres, PostgresAdmin, PullPolicy, Settings};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
@@ -144,6 +144,8 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
             _ => return Err(wrong("preview_pull_policy", "must be 'missing', 'always' or 'never'")),
         },
         engine_timeout: fields.seconds("engine_timeout")?,
+        engine_heartbeat_interval: fields.seconds("engine_heartbeat_interval")?,
+        engine_heartbeat_timeout: fields.seconds("engine_heartbeat_timeout")?,
         postgres: postgres(&fields)?,
         postgres_required: fields.required("postgres_required")?,
     })
@@ -189,8 +191,43 @@ pub(super) fn preview_dict<'py>(py: Python<'py>, preview: &Preview) -> PyResult<
     dict.set_item("database_name", &preview.database_name)?;
     dict.set_item("database_isolation", preview.database_isolation.map(crate::preview::Isolation::as_str))?;
     dict.set_item("detail", &preview.detail)?;
-    let since_epoch = preview.as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    dict.set_item("as_of", since_epoch.as_secs_f64())?;
+    dict.set_item("errors", errors_list(py, &preview.errors)?)?;
+    dict.set_item("oom_count", preview.oom_count)?;
+    dict.set_item("last_oom_at", preview.last_oom_at.map(seconds))?;
+    dict.set_item("created_at", preview.created_at.map(seconds))?;
+    dict.set_item("started_at", preview.started_at.map(seconds))?;
+    dict.set_item("ready_at", preview.ready_at.map(seconds))?;
+    dict.set_item("finished_at", preview.finished_at.map(seconds))?;
+    dict.set_item("as_of", seconds(preview.as_of))?;
+    Ok(dict)
+}
+
+/// Seconds since 1970, which pydantic takes for a time in UTC.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn errors_list<'py>(py: Python<'py>, errors: &[CompileError]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for error in errors {
+        let dict = PyDict::new(py);
+        dict.set_item("file", &error.file)?;
+        dict.set_item("line", error.line)?;
+        dict.set_item("column", error.column)?;
+        dict.set_item("message", &error.message)?;
+        dict.set_item("kind", error.kind.as_str())?;
+        dict.set_item("raw", &error.raw)?;
+        list.append(dict)?;
+    }
+    Ok(list)
+}
+
+/// What a sweep did as the dict that the Python model `SweepResult` is filled from.
+pub(super) fn swept_dict<'py>(py: Python<'py>, swept: &Swept) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("running", &swept.running)?;
+    dict.set_item("removed", &swept.removed)?;
+    dict.set_item("problems", &swept.problems)?;
     Ok(dict)
 }
 

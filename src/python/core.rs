@@ -9,18 +9,24 @@ use pyo3::types::{PyDict, PyList};
 use super::engine::{self, PythonEngine};
 use super::errors::raise;
 use super::hooks::HookCall;
-use super::runtime::{Nothing, awaitable, handle};
-use super::{convert, errors};
+use super::runtime::{Alive, Nothing, awaitable, handle};
+use super::{convert, errors, feeds};
 use crate::database::{Databases, PostgresServer};
-use crate::engine::{DockerEngine, Engine, EngineAddress};
+use crate::engine::EngineAddress;
 use crate::preview::Preview;
 use crate::probe::Probe;
-use crate::service::{PreviewService, StartRequest};
+use crate::service::{Feed, Heartbeat, PreviewService, StartRequest, Swept};
+use crate::settings::Settings;
 
 /// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Core {
     service: PreviewService,
+    alive: Alive,
+}
+
+fn heartbeat(settings: &Settings) -> Heartbeat {
+    Heartbeat { interval: settings.engine_heartbeat_interval, deadline: settings.engine_heartbeat_timeout }
 }
 
 struct Dict(Option<Preview>);
@@ -38,6 +44,18 @@ impl<'py> IntoPyObject<'py> for Dict {
     }
 }
 
+struct Sweep(Swept);
+
+impl<'py> IntoPyObject<'py> for Sweep {
+    type Target = PyDict;
+    type Output = Bound<'py, PyDict>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        convert::swept_dict(py, &self.0)
+    }
+}
+
 #[pymethods]
 impl Core {
     /// `settings`: every field, secrets plain. `adapter`: an engine that Python supplies, None for Docker's own.
@@ -50,12 +68,13 @@ impl Core {
             Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
             None => None,
         };
-        let engine: Arc<dyn Engine> = match adapter {
-            Some(adapter) => Arc::new(PythonEngine::new(adapter, handle()?)),
-            None => Arc::new(DockerEngine::new(EngineAddress::from_env(), settings.engine_timeout)),
+        let feed = match adapter {
+            Some(adapter) => Feed::new(Arc::new(PythonEngine::new(adapter)), heartbeat(&settings)),
+            None => feeds::shared(EngineAddress::from_env(), settings.engine_timeout, heartbeat(&settings)),
         };
         let probe = py.detach(Probe::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
-        Ok(Self { service: PreviewService::new(settings, engine, databases, probe) })
+        let service = PreviewService::new(settings, feed, databases, probe);
+        Ok(Self { service, alive: Alive::new() })
     }
 
     /// Raises unless the engine answers.
@@ -123,6 +142,12 @@ impl Core {
     fn ensure_image<'py>(&self, py: Python<'py>, call: Option<&HookCall>) -> PyResult<Bound<'py, PyAny>> {
         let (service, hooks) = (self.service.clone(), call.and_then(HookCall::hooks));
         awaitable(py, async move { service.ensure_image(hooks).await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// Removes what killed processes left behind, as a dict.
+    fn sweep<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { service.sweep().await.map(Sweep).map_err(|error| raise(&error)) })
     }
 
     /// Stops every preview of the owner.
@@ -240,13 +265,19 @@ impl Core {
     /// Ends the service's tasks.
     fn close<'py>(&self, py: Python<'py>, patience: f64) -> PyResult<Bound<'py, PyAny>> {
         let (service, patience) = (self.service.clone(), seconds(patience)?);
+        self.alive.end();
         awaitable(py, async move {
             service.close(patience).await;
             Ok(Nothing)
         })
     }
 
-    /// The same at exit, where no loop runs.
+    /// Tells every task of the service to end.
+    fn abandon(&self) {
+        self.service.abandon();
+    }
+
+    /// Ends the service's tasks at exit, where no loop runs.
     fn close_now(&self, py: Python<'_>, patience: f64) -> PyResult<()> {
         let (handle, patience) = (handle()?, seconds(patience)?);
         py.detach(|| handle.block_on(self.service.close(patience)));
@@ -256,8 +287,14 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Nobody can call it any more: what it follows in the background has no owner left.
-        self.service.abandon();
+        self.alive.end();
+        if self.alive.is_of_this_process() {
+            // Nobody can call it any more: what it follows in the background has no owner left.
+            self.service.abandon();
+        } else {
+            // A forked child's copy is never taken apart: its locks may be held by threads that stayed in the parent.
+            std::mem::forget(self.service.clone());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -12,11 +12,12 @@ use futures_util::stream::{self, BoxStream};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::credentials::RegistryLogin;
-use crate::engine::{Container, ContainerSpec, Created, Engine, EngineTraits, LogChunk, LogStart, PullProgress, State};
+use crate::engine::{
+    Container, ContainerSpec, Created, Engine, EngineEvent, EngineTraits, LogChunk, LogStart, PullProgress, State,
+};
 use crate::error::EngineError;
 use crate::service::Chunks;
 
@@ -25,12 +26,11 @@ const CHUNKS: usize = 16;
 
 pub(super) struct PythonEngine {
     adapter: Arc<Py<PyAny>>,
-    runtime: Handle,
 }
 
 impl PythonEngine {
-    pub(super) fn new(adapter: Py<PyAny>, runtime: Handle) -> Self {
-        Self { adapter: Arc::new(adapter), runtime }
+    pub(super) fn new(adapter: Py<PyAny>) -> Self {
+        Self { adapter: Arc::new(adapter) }
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, EngineError>
@@ -39,9 +39,9 @@ impl PythonEngine {
         F: for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T> + Send + 'static,
     {
         let adapter = Arc::clone(&self.adapter);
-        let done = self
-            .runtime
-            .spawn_blocking(move || Python::attach(|py| work(adapter.bind(py)).map_err(|error| failure(py, &error))));
+        let done = tokio::task::spawn_blocking(move || {
+            Python::attach(|py| work(adapter.bind(py)).map_err(|error| failure(py, &error)))
+        });
         done.await.unwrap_or_else(|_| Err(EngineError::Refused("the call was ended".into())))
     }
 }
@@ -81,9 +81,13 @@ fn container(found: &Bound<'_, PyAny>) -> PyResult<Container> {
         labels: found.get_item("labels")?.extract()?,
         ports: found.get_item("ports")?.extract()?,
         networks: HashMap::new(),
+        created_at: None,
         started_at: None,
+        finished_at: None,
         exit_code: None,
         oom_killed: false,
+        tty: false,
+        looked: Instant::now(),
     })
 }
 
@@ -171,6 +175,15 @@ impl Engine for PythonEngine {
                 stream::once(async { Err(failed) }).boxed()
             }
         }
+    }
+
+    /// A supplied engine is asked, not followed.
+    fn events(&self, _since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        stream::pending().boxed()
+    }
+
+    async fn clock(&self) -> Result<SystemTime, EngineError> {
+        Ok(SystemTime::now())
     }
 
     fn published_host(&self, _bound: IpAddr) -> Option<String> {

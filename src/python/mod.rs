@@ -4,6 +4,7 @@ mod convert;
 mod core;
 mod engine;
 mod errors;
+mod feeds;
 mod hooks;
 mod runtime;
 
@@ -21,6 +22,8 @@ mod _core {
     use super::core::Core;
     #[pymodule_export]
     use super::hooks::{HookCall, HookReply};
+    #[pymodule_export]
+    use super::runtime::Ending;
     use super::{convert, errors, runtime};
     use crate::database::PostgresServer;
     use crate::engine::EngineAddress;
@@ -82,6 +85,19 @@ mod _core {
     #[pyfunction]
     fn phase_names() -> Vec<&'static str> {
         crate::preview::Phase::ALL.iter().map(|phase| phase.as_str()).collect()
+    }
+
+    /// The runtime of this process, if no service and no call keeps it any more: None while a service does.
+    /// Raises `BlockingIOError` while calls are being answered.
+    #[pyfunction]
+    fn release_runtime() -> PyResult<Option<Ending>> {
+        runtime::release().map_err(|()| pyo3::exceptions::PyBlockingIOError::new_err("calls are being answered"))
+    }
+
+    /// The kinds of events.
+    #[pyfunction]
+    fn event_kinds() -> Vec<&'static str> {
+        crate::service::EventKind::ALL.iter().map(|kind| kind.as_str()).collect()
     }
 
     /// Ends the runtime of this process, waiting at most `patience` seconds for what runs in it.

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyNone;
 use pyo3_async_runtimes::TaskLocals;
@@ -36,6 +38,77 @@ pub(super) fn handle() -> PyResult<Handle> {
     Ok(handle)
 }
 
+/// What keeps the runtime of a process: services that were not closed, and awaitables whose loop has not heard yet.
+#[derive(Default)]
+struct Keepers {
+    process: u32,
+    services: usize,
+    calls: usize,
+}
+
+static KEEPERS: Mutex<Option<Keepers>> = Mutex::new(None);
+
+fn keepers<T>(change: impl FnOnce(&mut Keepers) -> T) -> T {
+    let mut slot = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    let current = slot.take().filter(|keepers| keepers.process == process);
+    change(slot.insert(current.unwrap_or(Keepers { process, ..Keepers::default() })))
+}
+
+/// A service that was not closed.
+pub(super) struct Alive(AtomicBool, u32);
+
+impl Alive {
+    pub(super) fn new() -> Self {
+        keepers(|keepers| keepers.services += 1);
+        Self(AtomicBool::new(true), std::process::id())
+    }
+
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.1 == std::process::id()
+    }
+
+    /// It was closed. Nothing the second time, and in a forked child.
+    pub(super) fn end(&self) {
+        if self.0.swap(false, Ordering::Relaxed) && self.is_of_this_process() {
+            keepers(|keepers| keepers.services = keepers.services.saturating_sub(1));
+        }
+    }
+}
+
+/// A runtime that nothing keeps any more.
+#[pyclass(frozen, module = "kosuke_docker._core")]
+pub(super) struct Ending(Mutex<Option<Runtime>>);
+
+#[pymethods]
+impl Ending {
+    /// Waits until its threads have ended, `patience` seconds at the most. Blocks.
+    fn wait(&self, py: Python<'_>, patience: f64) {
+        let runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
+        if let Some(runtime) = runtime {
+            py.detach(|| runtime.shutdown_timeout(patience));
+        }
+    }
+}
+
+/// Takes the runtime away when nothing keeps it. `Err`: calls are still being answered, so ask again.
+pub(super) fn release() -> Result<Option<Ending>, ()> {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (services, calls) = keepers(|keepers| (keepers.services, keepers.calls));
+    match slot.take_if(|(owner, _)| services == 0 && calls == 0 && *owner == std::process::id()) {
+        Some((_, runtime)) => Ok(Some(Ending(Mutex::new(Some(runtime))))),
+        None if services == 0 && calls > 0 => Err(()),
+        None => Ok(None),
+    }
+}
+
+/// Hears that the loop has taken in an awaitable's result.
+#[pyfunction]
+fn call_is_over(_future: &Bound<'_, PyAny>) {
+    keepers(|keepers| keepers.calls = keepers.calls.saturating_sub(1));
+}
+
 /// Ends the runtime, if this process has one.
 pub(super) fn shutdown(py: Python<'_>, patience: Duration) {
     let runtime = {
@@ -59,7 +132,10 @@ where
 {
     let handle = handle()?;
     let _entered = handle.enter();
-    generic::future_into_py::<Own, F, T>(py, future)
+    let awaitable = generic::future_into_py::<Own, F, T>(py, future)?;
+    keepers(|keepers| keepers.calls += 1);
+    awaitable.call_method1(intern!(py, "add_done_callback"), (wrap_pyfunction!(call_is_over, py)?,))?;
+    Ok(awaitable)
 }
 
 /// `None`: a Rust `()` would arrive as an empty tuple.

@@ -1,5 +1,7 @@
 //! Bytes to plain lines: chunks split anywhere, ANSI, `\r\n`, a TTY's line rewrites.
 
+use memchr::memchr3;
+
 /// A line longer than this is cut: no dev server prints a marker that far out.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -11,13 +13,16 @@ pub struct LineSplitter {
     carriage_return: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Escape {
     #[default]
     None,
     Started,
-    /// Inside `ESC [`: the parameter bytes so far.
-    Csi(Vec<u8>),
+    /// Inside `ESC [`: how many parameter bytes came, and whether they can still mean column one.
+    Csi {
+        length: u8,
+        one: bool,
+    },
     /// Inside `ESC ]`: until BEL or `ESC \`.
     Osc,
     OscEnd,
@@ -27,11 +32,7 @@ impl LineSplitter {
     /// Takes a chunk and gives the lines that it completed.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
-        for &byte in chunk {
-            if let Some(line) = self.byte(byte) {
-                lines.push(line);
-            }
-        }
+        self.each(chunk, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
         lines
     }
 
@@ -39,76 +40,105 @@ impl LineSplitter {
     pub fn finish(&mut self) -> Option<String> {
         self.escape = Escape::None;
         self.carriage_return = false;
-        (!self.line.is_empty()).then(|| self.take())
+        let rest = (!self.line.is_empty()).then(|| String::from_utf8_lossy(&self.line).into_owned());
+        self.line.clear();
+        rest
     }
 
-    fn byte(&mut self, byte: u8) -> Option<String> {
-        match &mut self.escape {
-            Escape::None => {}
-            Escape::Started => {
-                self.escape = match byte {
-                    b'[' => Escape::Csi(Vec::new()),
-                    b']' => Escape::Osc,
-                    _ => Escape::None,
+    /// Takes a chunk and hands each line that it completed to `take`. A plain line that is whole is not copied.
+    pub(super) fn each(&mut self, mut chunk: &[u8], take: &mut impl FnMut(&[u8])) {
+        while !chunk.is_empty() {
+            if self.line.is_empty() && self.escape == Escape::None && !self.carriage_return {
+                let at = memchr3(b'\n', b'\r', 0x1b, chunk).unwrap_or(chunk.len());
+                let end = match chunk.get(at..) {
+                    Some([b'\n', ..]) => Some(at + 1),
+                    Some([b'\r', b'\n', ..]) => Some(at + 2),
+                    _ => None,
                 };
-                return None;
-            }
-            Escape::Csi(parameters) => {
-                if (0x40..=0x7e).contains(&byte) {
-                    // Cursor to column one: what stood there is overwritten (npm's spinner under a TTY).
-                    if byte == b'G' && matches!(parameters.as_slice(), b"" | b"1") {
-                        self.line.clear();
-                    }
-                    self.escape = Escape::None;
-                } else if byte == b'\n' {
-                    self.escape = Escape::None;
-                    return Some(self.take());
-                } else if parameters.len() < 32 {
-                    parameters.push(byte);
+                if let Some(end) = end {
+                    take(&chunk[..at.min(MAX_LINE)]);
+                    chunk = &chunk[end..];
+                    continue;
                 }
-                return None;
             }
-            Escape::Osc => {
-                match byte {
+            chunk = self.rest_of_line(chunk, take);
+        }
+    }
+
+    /// Goes through the chunk up to and with the next newline; gives what is left of it.
+    fn rest_of_line<'a>(&mut self, chunk: &'a [u8], take: &mut impl FnMut(&[u8])) -> &'a [u8] {
+        let mut at = 0;
+        while let Some(&byte) = chunk.get(at) {
+            at += 1;
+            match &mut self.escape {
+                Escape::None => match byte {
+                    b'\n' => {
+                        self.carriage_return = false;
+                        take(&self.line);
+                        self.line.clear();
+                        return &chunk[at..];
+                    }
+                    b'\r' => self.carriage_return = true,
+                    0x1b => self.escape = Escape::Started,
+                    _ => {
+                        let start = at - 1;
+                        // A run between two colours is short, a run in a long line is not.
+                        let near = chunk[at..].iter().take(32).position(|byte| matches!(byte, b'\n' | b'\r' | 0x1b));
+                        let length = near.or_else(|| memchr3(b'\n', b'\r', 0x1b, &chunk[at..]));
+                        at = length.map_or(chunk.len(), |length| at + length);
+                        self.keep(&chunk[start..at]);
+                    }
+                },
+                Escape::Started => {
+                    self.escape = match byte {
+                        b'[' => Escape::Csi { length: 0, one: true },
+                        b']' => Escape::Osc,
+                        _ => Escape::None,
+                    };
+                    at -= usize::from(byte == b'\n');
+                }
+                Escape::Csi { length, one } => match byte {
+                    b'\n' => {
+                        self.escape = Escape::None;
+                        at -= 1;
+                    }
+                    0x40..=0x7e => {
+                        // Cursor to column one: what stood there is overwritten (npm's spinner under a TTY).
+                        if byte == b'G' && *one {
+                            self.line.clear();
+                        }
+                        self.escape = Escape::None;
+                    }
+                    _ => {
+                        *one &= *length == 0 && byte == b'1';
+                        *length = length.saturating_add(1);
+                    }
+                },
+                Escape::Osc => match byte {
                     0x07 => self.escape = Escape::None,
                     0x1b => self.escape = Escape::OscEnd,
                     b'\n' => {
                         self.escape = Escape::None;
-                        return Some(self.take());
+                        at -= 1;
                     }
                     _ => {}
-                }
-                return None;
-            }
-            Escape::OscEnd => {
-                self.escape = Escape::None;
-                return None;
-            }
-        }
-        match byte {
-            0x1b => self.escape = Escape::Started,
-            b'\n' => {
-                self.carriage_return = false;
-                return Some(self.take());
-            }
-            b'\r' => self.carriage_return = true,
-            _ => {
-                if self.carriage_return {
-                    self.carriage_return = false;
-                    self.line.clear();
-                }
-                if self.line.len() < MAX_LINE {
-                    self.line.push(byte);
+                },
+                Escape::OscEnd => {
+                    self.escape = Escape::None;
+                    at -= usize::from(byte == b'\n');
                 }
             }
         }
-        None
+        &[]
     }
 
-    fn take(&mut self) -> String {
-        let text = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        text
+    fn keep(&mut self, run: &[u8]) {
+        if self.carriage_return {
+            self.carriage_return = false;
+            self.line.clear();
+        }
+        let room = MAX_LINE - self.line.len();
+        self.line.extend_from_slice(&run[..run.len().min(room)]);
     }
 }
 
@@ -135,23 +165,36 @@ mod tests {
     fn a_spinner_is_overwritten() {
         assert_eq!(all(b"\\\x1b[1G\x1b[0K \xe2\x9c\x93 Ready in 3ms\r\n"), [" ✓ Ready in 3ms"]);
         assert_eq!(all(b"10%\r50%\rdone\n"), ["done"]);
+        assert_eq!(all(b"here\x1b[11Gstays\n"), ["herestays"]);
     }
 
     #[test]
     fn an_endless_line_is_cut() {
-        let lines = all(&vec![b'x'; MAX_LINE * 3]);
-        assert_eq!(lines.len(), 1);
-        assert_eq!(lines[0].len(), MAX_LINE);
+        for bytes in [vec![b'x'; MAX_LINE * 3], b"10%\r".repeat(MAX_LINE), b"x\x1b[1m".repeat(MAX_LINE * 2)] {
+            let mut splitter = LineSplitter::default();
+            assert!(splitter.push(&bytes).is_empty());
+            assert!(splitter.line.capacity() <= MAX_LINE * 2);
+            assert!(splitter.finish().is_some_and(|line| line.len() <= MAX_LINE));
+        }
+        let lines = all(&[vec![b'x'; MAX_LINE * 3], b"\nnext\n".to_vec()].concat());
+        assert_eq!((lines.len(), lines[0].len(), lines[1].as_str()), (2, MAX_LINE, "next"));
     }
 
     #[test]
     fn a_title_sequence_goes() {
         assert_eq!(all(b"\x1b]0;npm run dev\x07ready\n\x1b]0;x\x1b\\go\n"), ["ready", "go"]);
+        assert_eq!(all(b"cut\x1b]0;x\ngo\x1b[3\nend\n"), ["cut", "go", "end"]);
     }
 
     proptest! {
         #[test]
-        fn chunks_may_be_split_anywhere(bytes in proptest::collection::vec(any::<u8>(), 0..200), cuts in proptest::collection::vec(0usize..200, 0..8)) {
+        fn chunks_may_be_split_anywhere(
+            bytes in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r'), Just(0x1b), Just(b'['), Just(b'1'), Just(b'G')],
+                0..200,
+            ),
+            cuts in proptest::collection::vec(0usize..200, 0..8),
+        ) {
             let mut splitter = LineSplitter::default();
             let mut lines = Vec::new();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();

@@ -1,44 +1,123 @@
 //! What the signals and the answers of one container add up to.
 
-use super::{Signal, classify};
+use super::problem::Problem;
+use super::signal::{Ends, Signal};
+use crate::preview::{CompileError, ErrorKind};
+
+/// More errors than this are not kept: a broken project has few, and the first ones tell.
+const MAX_ERRORS: usize = 32;
 
 /// The readiness of one run of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     ready: bool,
     answered: bool,
-    page_errors: u64,
-    page_errors_over: u64,
-    module_error: bool,
+    port: Option<u16>,
+    expected_port: Option<u16>,
+    problem: Option<Problem>,
+    /// What stands, in the order in which it was first printed, and beside it what is known of each.
+    errors: Vec<CompileError>,
+    facts: Vec<Facts>,
+    /// Exceptions that nobody marked: errors only if the page is then answered with a 500.
+    unconfirmed: Vec<(CompileError, u64)>,
+    /// Counts what bears on errors: what was printed, and when modules were mended.
+    events: u64,
+    /// The last event at which a module was mended.
+    mended: u64,
+    /// Counts compilations: a later one prints anew what still stands.
+    round: u64,
+    checks: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    ends: Ends,
+    /// The path that the module is served at.
+    path: Option<String>,
+    /// The event at which it was last printed.
+    at: u64,
+    round: u64,
+    checks: u64,
 }
 
 impl Readiness {
-    /// Takes in one plain line; tells whether it was the first sign that the server is up.
-    pub fn line(&mut self, line: &str) -> bool {
+    /// Says which port the preview is expected on, so that a server on another one is told of.
+    pub fn expect_port(&mut self, port: u16) {
+        self.expected_port = Some(port);
+    }
+
+    /// Takes in a signal; tells whether it was the first sign that the server is up.
+    pub fn signal(&mut self, signal: Signal) -> bool {
         let was_up = self.is_up();
-        match classify(line) {
-            None => {}
-            Some(Signal::Ready | Signal::Compiled) => self.ready = true,
-            Some(Signal::Answered) => self.answer(200, self.page_errors),
-            Some(Signal::PageError) => self.page_errors += 1,
-            Some(Signal::ModuleError) => self.module_error = true,
-            Some(Signal::ModuleMended) => self.module_error = false,
+        match signal {
+            Signal::Ready => self.ready = true,
+            Signal::Listening(port) => self.listening(port),
+            Signal::Compiling => self.round += 1,
+            Signal::Compiled => {
+                self.ready = true;
+                self.round += 1;
+            }
+            Signal::Answered => {
+                self.round += 1;
+                self.answer(200, self.events);
+            }
+            Signal::Rebuilt => {
+                self.ready = true;
+                self.round += 1;
+                self.keep(|_, facts| facts.ends != Ends::Rebuilt);
+            }
+            Signal::Checked => {
+                let checks = self.checks;
+                self.keep(|_, facts| facts.ends != Ends::Checked || facts.checks == checks);
+                self.checks += 1;
+            }
+            Signal::Updated(path) => self.updated(path.as_deref()),
+            Signal::Error(error, Ends::Unconfirmed) => {
+                self.events += 1;
+                if self.unconfirmed.len() < MAX_ERRORS {
+                    self.unconfirmed.push((error, self.events));
+                }
+            }
+            Signal::Error(error, ends) => self.error(error, ends),
+            Signal::Problem(problem) => {
+                if self.problem.as_ref().is_none_or(|known| known.weight() <= problem.weight()) {
+                    self.problem = Some(problem);
+                }
+            }
         }
         self.is_up() && !was_up
     }
 
-    /// A mark to hand to [`Self::answer`]: how many errors had been printed when the request was sent.
+    /// A mark to hand to [`Self::answer`] and [`Self::module_answer`]: what had been printed when the request was sent.
     #[must_use]
     pub fn mark(&self) -> u64 {
-        self.page_errors
+        self.events
     }
 
-    /// Takes in the status of an answer to a request sent at `mark`. Below 500 the page was compiled; no error of the
-    /// page that was printed before the request stands any more.
+    /// Takes in the status of an answer to a request for the page, sent at `mark`. Below 500 the page was compiled; no
+    /// error of the page that was printed before the request stands any more.
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
             (self.ready, self.answered) = (true, true);
-            self.page_errors_over = self.page_errors_over.max(mark);
+            self.keep(|_, facts| facts.ends != Ends::Answer || facts.at > mark);
+            self.unconfirmed.retain(|(_, at)| *at > mark);
+            return;
+        }
+        // The page shows what is broken: from now on its good answer tells that nothing is.
+        for facts in self.facts.iter_mut().filter(|facts| facts.ends == Ends::Module) {
+            facts.ends = Ends::Answer;
+        }
+        for (error, _) in std::mem::take(&mut self.unconfirmed) {
+            self.error(error, Ends::Answer);
+        }
+    }
+
+    /// Takes in the status of an answer to a request for [`Self::broken_module`], sent at `mark`.
+    pub fn module_answer(&mut self, status: u16, mark: u64) {
+        let Some(asked) = self.broken_module().map(str::to_owned) else { return };
+        // A module that was mended meanwhile left another one in its place, which was not asked for.
+        if status == 200 && self.mended <= mark {
+            self.mend(|facts| facts.at <= mark && facts.path.as_ref() == Some(&asked));
         }
     }
 
@@ -49,7 +128,7 @@ impl Readiness {
 
     /// Something that was printed says that the page compiled, and no request will.
     pub fn complete_by_logs(&mut self) {
-        self.answer(200, self.page_errors);
+        self.answer(200, self.events);
     }
 
     /// The server has said, or shown, that it is up.
@@ -58,87 +137,166 @@ impl Readiness {
         self.ready || self.answered
     }
 
-    /// A compile error stands.
+    /// An error stands.
     #[must_use]
     pub fn has_error(&self) -> bool {
-        self.page_errors > self.page_errors_over || self.module_error
+        !self.errors.is_empty()
     }
 
-    /// The page answered below 500 and no compile error stands.
+    /// The page answered below 500 and no error stands.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.answered && !self.has_error()
     }
+
+    /// The errors that stand, each once.
+    #[must_use]
+    pub fn errors(&self) -> &[CompileError] {
+        &self.errors
+    }
+
+    /// The port that the server says it listens on, if it said.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// What to do about a problem of the environment, in one sentence, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let moved = self.port.zip(self.expected_port).filter(|(port, expected)| port != expected);
+        match (&self.problem, moved) {
+            (Some(problem), _) => Some(problem.hint(self.port)),
+            (None, Some((port, expected))) => Some(format!(
+                "The dev server listens on port {port}, the preview expects {expected}: start it with \
+                 `--port {expected}`, or set the preview's port to {port}."
+            )),
+            (None, None) => self.errors.iter().find_map(advice),
+        }
+    }
+
+    /// On stacks that answer the page with 200 while a module is broken, the path of that module: its own answer tells
+    /// whether it is mended.
+    #[must_use]
+    pub fn broken_module(&self) -> Option<&str> {
+        let mut broken = self.facts.iter().filter(|facts| facts.ends == Ends::Module);
+        broken.find_map(|facts| facts.path.as_deref())
+    }
+
+    fn listening(&mut self, port: u16) {
+        // The lock's holder is told with its own address.
+        if self.problem != Some(Problem::AlreadyRunning) {
+            self.port = Some(port);
+        }
+    }
+
+    fn updated(&mut self, path: Option<&str>) {
+        self.mend(|facts| match (path, &facts.path) {
+            (Some(path), Some(broken)) => path == broken,
+            (None, _) | (_, None) => true,
+        });
+    }
+
+    fn mend(&mut self, is_mended: impl Fn(&Facts) -> bool) {
+        self.events += 1;
+        self.mended = self.events;
+        self.keep(|_, facts| facts.ends != Ends::Module || !is_mended(facts));
+    }
+
+    fn keep(&mut self, stands: impl Fn(&CompileError, &Facts) -> bool) {
+        let keep: Vec<bool> = self.errors.iter().zip(&self.facts).map(|(error, facts)| stands(error, facts)).collect();
+        let (mut errors, mut facts) = (keep.iter(), keep.iter());
+        self.errors.retain(|_| errors.next().is_none_or(|keep| *keep));
+        self.facts.retain(|_| facts.next().is_none_or(|keep| *keep));
+    }
+
+    fn error(&mut self, error: CompileError, ends: Ends) {
+        self.events += 1;
+        let (at, round, checks) = (self.events, self.round, self.checks);
+        let within = error.file.as_deref().filter(|file| !file.starts_with(['.', '/']));
+        let path = within.map(|file| format!("/{file}"));
+        let new = Facts { ends, path, at, round, checks };
+        if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
+            self.errors[known].take_in(error);
+            // What the page shows, its answer ends.
+            let ends = if self.facts[known].ends == Ends::Answer { Ends::Answer } else { ends };
+            self.facts[known] = Facts { ends, ..new };
+            return;
+        }
+        self.keep(|known, facts| {
+            let file = known.file.is_some() && known.file == error.file;
+            let replaced = facts.ends == ends
+                && match ends {
+                    // All that is broken is printed at every build.
+                    Ends::Rebuilt | Ends::Checked => facts.round < round,
+                    // One at a time is told of a module.
+                    Ends::Module => file && known.line.is_some() && error.line.is_some(),
+                    Ends::Answer | Ends::Unconfirmed => file && facts.round < round,
+                };
+            let syntax = file && known.kind == ErrorKind::Syntax && error.kind == ErrorKind::Syntax;
+            !replaced && !syntax
+        });
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(error);
+            self.facts.push(new);
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(lines: &[&str]) -> Readiness {
-        let mut readiness = Readiness::default();
-        for line in lines {
-            readiness.line(line);
+impl CompileError {
+    /// Takes in a second report of the same error: where one knows more, both do.
+    fn take_in(&mut self, other: Self) {
+        if self.line.is_none() && other.line.is_some() || self.file.is_none() && other.file.is_some() {
+            let message = std::mem::take(&mut self.message);
+            *self = other;
+            if message.len() > self.message.len() {
+                self.message = message;
+            }
         }
-        readiness
     }
+}
 
-    #[test]
-    fn ready_is_not_complete_until_the_page_answers() {
-        let mut readiness = after(&[" ✓ Ready in 879ms"]);
-        assert!(readiness.is_up() && !readiness.is_complete());
-        readiness.answer(200, readiness.mark());
-        assert!(readiness.is_complete());
+/// Whether two reports are of one error. Tools count columns from 0 or from 1, and word the same thing differently.
+fn is_same(one: &CompileError, other: &CompileError) -> bool {
+    if one.kind != other.kind {
+        return false;
     }
+    let missing = one.kind == ErrorKind::ModuleNotFound;
+    let begins = one.message.starts_with(&other.message)
+        || other.message.starts_with(&one.message)
+        || missing && quoted(&one.message).is_some() && quoted(&one.message) == quoted(&other.message);
+    let known = |one: Option<u32>, other: Option<u32>| one.zip(other).map(|(one, other)| one.abs_diff(other));
+    match (&one.file, &other.file) {
+        (Some(file), Some(same)) if file == same => match known(one.line, other.line) {
+            Some(0) => begins || known(one.column, other.column).is_none_or(|apart| apart <= 1),
+            Some(_) => false,
+            None => begins || one.kind == ErrorKind::Config,
+        },
+        (Some(_), Some(_)) => false,
+        _ => begins,
+    }
+}
 
-    #[test]
-    fn a_page_compiled_while_broken_is_not_complete() {
-        let mut readiness = after(&[
-            " ✓ Ready in 940ms",
-            " ✓ Compiled / in 4.7s",
-            " ⨯ ./app/page.js:1:60",
-            " ✓ Compiled /_error in 2.8s",
-        ]);
-        readiness.answer(500, 0);
-        assert!(readiness.has_error() && !readiness.is_complete());
-    }
+/// The name that a message quotes first.
+fn quoted(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" '").or_else(|| message.split_once(" \""))?;
+    rest.split(['\'', '"']).next()
+}
 
-    #[test]
-    fn a_good_answer_ends_errors_printed_before_its_request_only() {
-        let mut readiness = after(&["✓ Ready in 5ms", "⨯ ./app/page.js:1:60"]);
-        readiness.answer(200, 0);
-        assert!(readiness.has_error(), "the error came after the request was sent");
-        readiness.answer(200, readiness.mark());
-        assert!(readiness.is_complete());
+/// What to do about an error that no change of code mends.
+fn advice(error: &CompileError) -> Option<String> {
+    if error.kind == ErrorKind::Environment {
+        return Some(format!("Give the preview the environment variable that it misses: {}.", error.message));
     }
-
-    #[test]
-    fn a_200_line_ends_a_page_error_but_no_module_error() {
-        let mended = after(&["⨯ ./app/page.js:1:60", "✓ Compiled in 13ms", " GET / 200 in 50ms"]);
-        assert!(mended.is_complete());
-        let mut vite =
-            after(&["  VITE v8.3.8  ready in 369 ms", "4:52:23 PM [vite] Internal server error: Transform failed"]);
-        vite.answer(200, vite.mark());
-        assert!(vite.has_error() && !vite.is_complete());
-        vite.line("4:52:27 PM [vite] (client) hmr update /src/App.jsx");
-        assert!(vite.is_complete());
+    if error.kind != ErrorKind::ModuleNotFound {
+        return None;
     }
-
-    #[test]
-    fn logs_alone_decide_without_an_address() {
-        let mut readiness = after(&[]);
-        readiness.decide_by_logs();
-        assert!(!readiness.is_complete());
-        readiness.line(" ✓ Ready in 879ms");
-        readiness.decide_by_logs();
-        assert!(readiness.is_complete());
-    }
-
-    #[test]
-    fn the_first_sign_arms_once() {
-        let mut readiness = Readiness::default();
-        assert!(!readiness.line("> next dev"));
-        assert!(readiness.line(" ✓ Ready in 879ms"));
-        assert!(!readiness.line(" ✓ Compiled / in 4.3s (436 modules)"));
-    }
+    let quoted = quoted(&error.message)?;
+    let package = !quoted.is_empty()
+        && !quoted.starts_with(['.', '/', '~', '#'])
+        && !quoted.starts_with("@/")
+        && !quoted.contains(' ');
+    let parts = if quoted.starts_with('@') { 2 } else { 1 };
+    let name = quoted.split('/').take(parts).collect::<Vec<_>>().join("/");
+    package.then(|| format!("The package \"{name}\" is not installed: add it with `npm install {name}`."))
 }

@@ -1,11 +1,16 @@
 //! What the service does with its engine, its databases and its probe. It speaks to traits only.
 //!
 //! - `registry`: the cache, and the queue of operations of each preview
-//! - `start`, `stop`, `restart`, `status`, `list`, `image`: one verb each
+//! - `start`, `stop`, `restart`, `status`, `list`, `events`, `sweep`, `image`: one verb each
 //! - `prepare`: what a start needs before a container is made
-//! - `monitor`: follows one container until it compiled, and on until it ends
+//! - `feed`: one event stream of the engine for all services; `warm`: keeps the cache true by it
+//! - `monitor`: follows one container's output; `watch`: what that has taught, and the requests; `edits`: of its project
+//! - `snapshot`: what is told about a preview, from all of these
 //! - `hooks`: the steps that Python may replace
 
+mod edits;
+mod events;
+mod feed;
 mod hooks;
 mod image;
 mod list;
@@ -13,11 +18,16 @@ mod monitor;
 mod prepare;
 mod registry;
 mod restart;
+mod snapshot;
 mod start;
 mod status;
 mod stop;
+mod sweep;
+mod warm;
+mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +43,13 @@ use crate::preview::PreviewKey;
 use crate::probe::Probe;
 use crate::settings::Settings;
 
+pub use events::{EventKind, PreviewEvent, Subscription};
+pub use feed::{Feed, Heartbeat};
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 pub use monitor::Chunks;
 pub use registry::ContainerInfo;
 pub use start::{StartRequest, Started};
+pub use sweep::Swept;
 
 const PASSWORD_LENGTH: usize = 32;
 
@@ -49,9 +62,16 @@ pub struct PreviewService {
 struct Inner {
     settings: Settings,
     engine: Arc<dyn Engine>,
+    feed: Arc<Feed>,
+    /// Whether it listens to the feed.
+    listening: AtomicBool,
+    /// Somebody wants to hear of every preview of this owner.
+    watching_all: AtomicBool,
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
     registry: registry::Registry,
+    /// The tokens of starts that failed while the engine was creating their container.
+    undone: Mutex<HashSet<String>>,
     pulls: image::Pulls,
     /// The password that the next start of a preview will set.
     passwords: Mutex<HashMap<PreviewKey, SecretString>>,
@@ -60,20 +80,24 @@ struct Inner {
 }
 
 impl PreviewService {
-    /// A service; connects to nothing.
+    /// A service on the engine of `feed`; connects to nothing.
     #[must_use]
     pub fn new(
         settings: Settings,
-        engine: Arc<dyn Engine>,
+        feed: Arc<Feed>,
         databases: Option<Arc<dyn Databases>>,
         probe: Probe,
     ) -> Self {
         let inner = Inner {
+            engine: Arc::clone(feed.engine()),
+            registry: registry::Registry::new(snapshot::View::new(Arc::clone(&feed), &settings)),
             settings,
-            engine,
+            feed,
+            listening: AtomicBool::new(false),
+            watching_all: AtomicBool::new(false),
             databases,
             probe,
-            registry: registry::Registry::default(),
+            undone: Mutex::default(),
             pulls: image::Pulls::default(),
             passwords: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -144,6 +168,19 @@ impl PreviewService {
 }
 
 impl Inner {
+    /// Ends a turn in a preview's queue, and looks at what happened meanwhile.
+    fn finish(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
+        if self.registry.finish(key, turn) {
+            self.look_soon(key);
+        }
+    }
+
+    /// The same after something that has no look of its own at its end.
+    fn look_after(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
+        self.registry.finish(key, turn);
+        self.look_soon(key);
+    }
+
     async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
         let Some(databases) = &self.databases else {
             return Ok(None);

@@ -2,18 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::events::{Announced, PreviewEvent};
 use super::lock;
-use super::monitor::Watch;
+use super::snapshot::View;
 use super::start::Started;
-use crate::error::Error;
-use crate::preview::{Phase, PreviewKey};
+use super::watch::Watch;
+use crate::engine::{Container, EngineEvent, State};
+use crate::error::{EngineError, Error};
+use crate::preview::{CompileError, LABEL_OWNER, LABEL_PROJECT, Phase, Preview, PreviewKey};
 use crate::probe::ProbeTarget;
+
+/// How long a caller waits for a look that an event made necessary.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+/// Events that a subscriber may be behind before it gets a gap.
+const EVENTS: usize = 1024;
 
 /// What the cache tells about one container. The Python model `ContainerInfo` has the same fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,27 +115,19 @@ pub(super) struct Doing<'a> {
 
 impl Doing<'_> {
     pub(super) fn phase(&self, phase: Phase) {
-        if let Some(slot) = lock(&self.registry.slots).get_mut(&self.key) {
-            slot.doing = Some(phase);
-        }
+        self.registry.change(&self.key, |slot| slot.doing = Some(phase));
     }
 }
 
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
-        let mut slots = lock(&self.registry.slots);
-        if let Some(slot) = slots.get_mut(&self.key) {
-            slot.doing = None;
-        }
-        Registry::tidy(&mut slots, &self.key);
+        self.registry.change(&self.key, |slot| slot.doing = None);
     }
 }
 
 #[derive(Clone)]
 pub(super) struct Record {
     info: ContainerInfo,
-    /// When the engine last said so.
-    pub(super) seen: SystemTime,
     pub(super) watch: Arc<Watch>,
 }
 
@@ -143,43 +143,147 @@ impl Record {
     }
 }
 
+/// What the last look at a preview's container found.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) container: Container,
+    pub(super) at: SystemTime,
+    /// What its output tells, once it ended.
+    pub(super) end: Option<Arc<End>>,
+}
+
+/// What the output of a container that ended tells.
 #[derive(Default)]
-struct Slot {
+pub(super) struct End {
+    pub(super) last_lines: Vec<String>,
+    pub(super) errors: Vec<CompileError>,
+    pub(super) hint: Option<String>,
+}
+
+#[derive(Default)]
+pub(super) struct Slot {
     tail: Option<CancellationToken>,
     joinable: Option<Arc<Flight>>,
     /// The container's name, as the operation that came last has it.
-    name: String,
-    doing: Option<Phase>,
-    record: Option<Record>,
+    pub(super) name: String,
+    pub(super) doing: Option<Phase>,
+    pub(super) record: Option<Record>,
+    pub(super) seen: Option<Seen>,
     /// The port of the last entry, which outlives it while an operation runs.
-    last_port: Option<u16>,
+    pub(super) last_port: Option<u16>,
+    /// A look that an event made necessary is under way, until the token is cancelled.
+    looking: Option<CancellationToken>,
+    /// Something happened since that look began, or while an operation ran.
+    look_again: bool,
+    announced: Announced,
 }
 
 impl Slot {
     fn known(&mut self, info: &ContainerInfo, started_at: Option<SystemTime>) -> Option<Arc<Watch>> {
         let record = self.record.as_mut()?;
         let same = record.watch.follows(&info.container_id, started_at) && record.info.port == info.port;
-        if same {
-            record.seen = SystemTime::now();
-        }
         same.then(|| Arc::clone(&record.watch))
     }
 
     fn is_busy(&self) -> bool {
         self.doing.is_some() || self.tail.as_ref().is_some_and(|tail| !tail.is_cancelled())
     }
+
+    fn end_record(&mut self, condition: impl Fn(&Watch) -> bool) {
+        if let Some(record) = self.record.take_if(|record| condition(&record.watch)) {
+            record.watch.end();
+        }
+    }
 }
 
 #[derive(Default)]
+struct Slots {
+    all: HashMap<PreviewKey, Slot>,
+    /// When the latest look began that found nothing: a look from before it must not bring a preview back.
+    gone: Option<Instant>,
+}
+
 pub(super) struct Registry {
-    slots: Mutex<HashMap<PreviewKey, Slot>>,
+    slots: Mutex<Slots>,
+    view: View,
+    events: broadcast::Sender<PreviewEvent>,
 }
 
 impl Registry {
+    pub(super) fn new(view: View) -> Self {
+        Self { slots: Mutex::default(), view, events: broadcast::Sender::new(EVENTS) }
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Changes a slot, tells subscribers what became of it, and gives it back when nothing is in it.
+    fn change<T>(&self, key: &PreviewKey, change: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut slots = lock(&self.slots);
+        self.change_in(&mut slots, key, change)
+    }
+
+    fn change_in<T>(
+        &self,
+        slots: &mut MutexGuard<'_, Slots>,
+        key: &PreviewKey,
+        change: impl FnOnce(&mut Slot) -> T,
+    ) -> T {
+        let slot = slots.all.entry(key.clone()).or_default();
+        let result = change(slot);
+        self.tell(key, slot);
+        let idle = slot.record.is_none() && slot.seen.is_none() && slot.looking.is_none() && !slot.is_busy();
+        if idle {
+            slots.all.remove(key);
+        }
+        result
+    }
+
+    /// Announces what changed. Under the lock of the slots, so that events come in order.
+    fn tell(&self, key: &PreviewKey, slot: &mut Slot) {
+        if self.events.receiver_count() > 0 {
+            let now = self.view.preview(key, slot, None);
+            for event in slot.announced.next(key, now) {
+                // Err: the last subscriber left just now.
+                drop(self.events.send(event));
+            }
+        }
+    }
+
+    /// Something that a watch or the engine's link knows has changed.
+    pub(super) fn touch(&self, key: &PreviewKey) {
+        let mut slots = lock(&self.slots);
+        if let Some(slot) = slots.all.get_mut(key) {
+            self.tell(key, slot);
+        }
+    }
+
+    /// Touches every preview.
+    pub(super) fn touch_all(&self) {
+        let mut slots = lock(&self.slots);
+        for (key, slot) in &mut slots.all {
+            self.tell(key, slot);
+        }
+    }
+
+    /// What changes from now on.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<PreviewEvent> {
+        let mut slots = lock(&self.slots);
+        if self.events.receiver_count() == 0 {
+            // Nobody listened: what happened meanwhile is no news.
+            for (key, slot) in &mut slots.all {
+                let now = self.view.preview(key, slot, None);
+                drop(slot.announced.next(key, now));
+            }
+        }
+        self.events.subscribe()
+    }
+
     /// Joins the start at the end of the queue, or opens one; the opener gets its turn and has to run it.
     pub(super) fn join_start(&self, key: &PreviewKey, name: &str) -> (Ticket, Option<(Pilot, Turn)>) {
         let mut slots = lock(&self.slots);
-        let slot = slots.entry(key.clone()).or_default();
+        let slot = slots.all.entry(key.clone()).or_default();
         if let Some(flight) = &slot.joinable
             && flight.result.borrow().is_none()
             && !flight.abandoned.load(Ordering::Relaxed)
@@ -195,15 +299,15 @@ impl Registry {
     /// A turn at the end of the queue, which later starts do not join past.
     pub(super) fn queue_stop(&self, key: &PreviewKey, name: &str) -> Turn {
         let mut slots = lock(&self.slots);
-        let slot = slots.entry(key.clone()).or_default();
+        let slot = slots.all.entry(key.clone()).or_default();
         slot.joinable = None;
         Self::queue(slot, name)
     }
 
-    /// Ends a turn.
-    pub(super) fn finish(&self, key: &PreviewKey, turn: Turn) {
+    /// Ends a turn. Tells whether something happened meanwhile, so that the container has to be looked at.
+    pub(super) fn finish(&self, key: &PreviewKey, turn: Turn) -> bool {
         drop(turn);
-        Self::tidy(&mut lock(&self.slots), key);
+        self.change(key, |slot| std::mem::take(&mut slot.look_again))
     }
 
     fn queue(slot: &mut Slot, name: &str) -> Turn {
@@ -227,46 +331,163 @@ impl Registry {
 
     /// Begins to show what an operation does.
     pub(super) fn doing(&self, key: &PreviewKey, phase: Phase) -> Doing<'_> {
-        lock(&self.slots).entry(key.clone()).or_default().doing = Some(phase);
+        self.change(key, |slot| slot.doing = Some(phase));
         Doing { registry: self, key: key.clone() }
     }
 
-    /// What is being done to a preview.
-    pub(super) fn phase(&self, key: &PreviewKey) -> Option<Phase> {
-        lock(&self.slots).get(key).and_then(|slot| slot.doing)
-    }
-
-    /// The port that the preview had last.
-    pub(super) fn last_port(&self, key: &PreviewKey) -> Option<u16> {
-        lock(&self.slots).get(key).and_then(|slot| slot.last_port)
-    }
-
     pub(super) fn record(&self, key: &PreviewKey) -> Option<Record> {
-        lock(&self.slots).get(key).and_then(|slot| slot.record.clone())
+        lock(&self.slots).all.get(key).and_then(|slot| slot.record.clone())
+    }
+
+    /// The watch of the run that the last look found.
+    pub(super) fn watch_of_run(&self, key: &PreviewKey) -> Option<Arc<Watch>> {
+        let slots = lock(&self.slots);
+        let slot = slots.all.get(key)?;
+        let (seen, record) = (slot.seen.as_ref()?, slot.record.as_ref()?);
+        let running = seen.container.is_running();
+        let same = record.watch.follows(&seen.container.id, seen.container.started_at);
+        (running && same).then(|| Arc::clone(&record.watch))
+    }
+
+    /// The preview as it is remembered; `unreachable`: the engine was asked and did not answer.
+    pub(super) fn preview(&self, key: &PreviewKey, unreachable: Option<&EngineError>) -> Option<Preview> {
+        let slots = lock(&self.slots);
+        self.view.preview(key, slots.all.get(key)?, unreachable)
     }
 
     /// Every preview that is cached or being worked on, with its container's name.
     pub(super) fn previews(&self) -> Vec<(PreviewKey, String)> {
         let slots = lock(&self.slots);
         let name = |slot: &Slot| {
-            let cached = slot.record.as_ref().map(|record| record.info.container_name.clone());
+            let seen = slot.seen.as_ref().map(|seen| seen.container.name.clone());
+            let cached = seen.or_else(|| slot.record.as_ref().map(|record| record.info.container_name.clone()));
             cached.or_else(|| slot.is_busy().then(|| slot.name.clone()))
         };
-        let mut previews: Vec<_> = slots.iter().filter_map(|(key, slot)| Some((key.clone(), name(slot)?))).collect();
+        let mut previews: Vec<_> =
+            slots.all.iter().filter_map(|(key, slot)| Some((key.clone(), name(slot)?))).collect();
         previews.sort();
         previews
     }
 
     pub(super) fn containers(&self) -> Vec<ContainerInfo> {
-        let records: Vec<Record> = lock(&self.slots).values().filter_map(|slot| slot.record.clone()).collect();
+        let records: Vec<Record> = lock(&self.slots).all.values().filter_map(|slot| slot.record.clone()).collect();
         let mut infos: Vec<_> = records.iter().map(Record::info).collect();
         infos.sort_by_key(|info| info.project_id);
         infos
     }
 
+    /// Whether the engine was ever heard about this preview, under this container's name.
+    pub(super) fn is_remembered(&self, key: &PreviewKey, name: &str) -> bool {
+        self.seen_name(key).is_some_and(|seen| seen == name)
+    }
+
+    /// Whether what is remembered is true now: looked at after the event stream began. A state that does not last is not.
+    pub(super) fn is_warm(&self, key: &PreviewKey, name: &str) -> bool {
+        let slots = lock(&self.slots);
+        let Some(seen) = slots.all.get(key).and_then(|slot| slot.seen.as_ref()) else { return false };
+        let container = &seen.container;
+        let lasting = !matches!(container.state, State::Created | State::Removing);
+        container.name == name && lasting && self.view.is_warm(container.looked)
+    }
+
+    fn seen_name(&self, key: &PreviewKey) -> Option<String> {
+        let slots = lock(&self.slots);
+        Some(slots.all.get(key)?.seen.as_ref()?.container.name.clone())
+    }
+
+    /// Takes in what a look found. False: a later look is known already, so this one tells nothing.
+    pub(super) fn saw(&self, key: &PreviewKey, container: Container, end: Option<Arc<End>>) -> bool {
+        let mut slots = lock(&self.slots);
+        let known = slots.all.get(key).and_then(|slot| slot.seen.as_ref()).map(|seen| seen.container.looked);
+        if known.or(slots.gone).is_some_and(|later| later > container.looked) {
+            return false;
+        }
+        self.change_in(&mut slots, key, |slot| {
+            if container.is_dead() {
+                slot.end_record(|_| true);
+            }
+            slot.name.clone_from(&container.name);
+            slot.seen = Some(Seen { container, at: SystemTime::now(), end });
+        });
+        true
+    }
+
+    /// What is known to have been found at the container's end, so that its output is read once.
+    pub(super) fn end_of(&self, container: &Container) -> Option<Arc<End>> {
+        let slots = lock(&self.slots);
+        let mut seen = slots.all.values().filter_map(|slot| slot.seen.as_ref());
+        let seen = seen.find(|seen| seen.container.id == container.id)?;
+        (seen.container.finished_at == container.finished_at).then(|| seen.end.clone())?
+    }
+
+    /// Takes in that a look which began at `looked` found nothing.
+    pub(super) fn gone(&self, key: &PreviewKey, looked: Instant) -> bool {
+        let mut slots = lock(&self.slots);
+        let known = slots.all.get(key).and_then(|slot| slot.seen.as_ref());
+        if known.is_some_and(|seen| seen.container.looked > looked) {
+            return false;
+        }
+        slots.gone = slots.gone.max(Some(looked));
+        self.change_in(&mut slots, key, |slot| {
+            slot.seen = None;
+            slot.end_record(|_| true);
+        });
+        true
+    }
+
+    /// The preview that an event is about, if it is one that is remembered here.
+    pub(super) fn of_event(&self, event: &EngineEvent) -> Option<PreviewKey> {
+        let slots = lock(&self.slots);
+        let is_of = |slot: &Slot| {
+            let seen = slot.seen.as_ref().is_some_and(|seen| seen.container.id == event.container_id);
+            seen || slot.name == event.name
+        };
+        slots.all.iter().find(|(_, slot)| is_of(slot)).map(|(key, _)| key.clone())
+    }
+
+    /// The key in our labels, if `owner` is the owner in them.
+    pub(super) fn labelled(labels: &HashMap<String, String>, owner: &str) -> Option<PreviewKey> {
+        let ours = labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
+        ours.then(|| labels.get(LABEL_PROJECT)?.parse().ok()).flatten().map(PreviewKey::project)
+    }
+
+    /// Begins a look that an event made necessary. None: one is under way, or an operation is, and looks afterwards.
+    pub(super) fn begin_look(&self, key: &PreviewKey) -> Option<String> {
+        let mut slots = lock(&self.slots);
+        let slot = slots.all.get_mut(key)?;
+        if slot.looking.is_some() || slot.is_busy() {
+            slot.look_again = true;
+            return None;
+        }
+        slot.looking = Some(CancellationToken::new());
+        let seen = slot.seen.as_ref().map(|seen| seen.container.name.clone());
+        Some(seen.unwrap_or_else(|| slot.name.clone()))
+    }
+
+    /// Ends it. Tells whether something happened since it began.
+    pub(super) fn end_look(&self, key: &PreviewKey) -> bool {
+        self.change(key, |slot| {
+            // What an operation does has its own look at its end.
+            let again = !slot.is_busy() && std::mem::take(&mut slot.look_again);
+            if !again && let Some(looking) = slot.looking.take() {
+                looking.cancel();
+            }
+            again
+        })
+    }
+
+    /// Waits for the look that is under way, but not long.
+    pub(super) async fn looked(&self, key: &PreviewKey) {
+        let looking = lock(&self.slots).all.get(key).and_then(|slot| slot.looking.clone());
+        if let Some(looking) = looking {
+            // Too late: what is told is then the last known, with its time.
+            drop(tokio::time::timeout(LOOK_PATIENCE, looking.cancelled()).await);
+        }
+    }
+
     /// The watch that follows this very run of this container, where there is one.
     pub(super) fn known(&self, info: &ContainerInfo, started_at: Option<SystemTime>) -> Option<Arc<Watch>> {
-        lock(&self.slots).get_mut(&info.key())?.known(info, started_at)
+        lock(&self.slots).all.get_mut(&info.key())?.known(info, started_at)
     }
 
     /// Takes the entry in. The watch of a run that is known already stays; tells the watch, and whether it is new.
@@ -276,69 +497,57 @@ impl Registry {
         started_at: Option<SystemTime>,
         watch: impl FnOnce() -> Watch,
     ) -> (Arc<Watch>, bool) {
-        let mut slots = lock(&self.slots);
-        let slot = slots.entry(info.key()).or_default();
-        if let Some(watch) = slot.known(&info, started_at) {
-            return (watch, false);
-        }
-        slot.last_port = Some(info.port);
-        let watch = Arc::new(watch());
-        let record = Record { info, seen: SystemTime::now(), watch: Arc::clone(&watch) };
-        if let Some(old) = slot.record.replace(record) {
-            old.watch.end();
-        }
-        (watch, true)
+        let key = info.key();
+        self.change(&key, |slot| {
+            if let Some(watch) = slot.known(&info, started_at) {
+                return (watch, false);
+            }
+            slot.last_port = Some(info.port);
+            let watch = Arc::new(watch());
+            if let Some(old) = slot.record.replace(Record { info, watch: Arc::clone(&watch) }) {
+                old.watch.end();
+            }
+            (watch, true)
+        })
     }
 
     /// Takes in an entry by hand. Nothing follows its container yet.
     pub(super) fn put(&self, info: ContainerInfo, target: Option<ProbeTarget>) {
-        let mut slots = lock(&self.slots);
-        let slot = slots.entry(info.key()).or_default();
-        match &mut slot.record {
+        let key = info.key();
+        self.change(&key, |slot| match &mut slot.record {
             Some(record) if record.watch.is_of(&info.container_id) => record.info = info,
             record => {
-                let watch = Arc::new(Watch::new(info.container_id.clone(), None, target, false));
-                if let Some(old) = record.replace(Record { info, seen: SystemTime::now(), watch }) {
+                let watch = Arc::new(Watch::unfollowed(info.container_id.clone(), target));
+                if let Some(old) = record.replace(Record { info, watch }) {
                     old.watch.end();
                 }
             }
-        }
+        });
     }
 
     /// Marks the entry as compiled.
     pub(super) fn complete(&self, key: &PreviewKey) {
-        if let Some(record) = lock(&self.slots).get_mut(key).and_then(|slot| slot.record.as_mut()) {
+        let watch = self.change(key, |slot| {
+            let record = slot.record.as_mut()?;
             record.info.compilation_complete = true;
-            record.watch.complete_by_logs();
+            Some(Arc::clone(&record.watch))
+        });
+        if let Some(watch) = watch {
+            watch.complete_by_logs();
         }
     }
 
-    /// Takes an entry out and ends its watch.
+    /// Takes an entry out and ends its watch; what the engine said is forgotten, too.
     pub(super) fn remove(&self, key: &PreviewKey) {
-        self.remove_if(key, |_| true);
+        self.change(key, |slot| {
+            slot.seen = None;
+            slot.end_record(|_| true);
+        });
     }
 
     /// Takes an entry out only if it still has the watch that was looked at: a newer container is another matter.
     pub(super) fn remove_watch(&self, key: &PreviewKey, watch: &Watch) {
-        self.remove_if(key, |current| std::ptr::eq(current, watch));
-    }
-
-    fn remove_if(&self, key: &PreviewKey, condition: impl Fn(&Watch) -> bool) {
-        let mut slots = lock(&self.slots);
-        if let Some(slot) = slots.get_mut(key)
-            && slot.record.as_ref().is_some_and(|record| condition(&record.watch))
-            && let Some(record) = slot.record.take()
-        {
-            record.watch.end();
-        }
-        Self::tidy(&mut slots, key);
-    }
-
-    fn tidy(slots: &mut HashMap<PreviewKey, Slot>, key: &PreviewKey) {
-        let idle = slots.get(key).is_some_and(|slot| slot.record.is_none() && !slot.is_busy());
-        if idle {
-            slots.remove(key);
-        }
+        self.change(key, |slot| slot.end_record(|current| std::ptr::eq(current, watch)));
     }
 }
 
@@ -358,9 +567,62 @@ mod tests {
         }
     }
 
+    fn registry() -> Registry {
+        Registry::new(View::for_tests())
+    }
+
+    fn container(id: &str, looked: Instant) -> Container {
+        Container {
+            id: id.into(),
+            name: "kosuke-preview-1".into(),
+            state: crate::engine::State::Running,
+            labels: HashMap::new(),
+            ports: HashMap::new(),
+            networks: HashMap::new(),
+            created_at: None,
+            started_at: None,
+            finished_at: None,
+            exit_code: None,
+            oom_killed: false,
+            tty: false,
+            looked,
+        }
+    }
+
+    #[test]
+    fn of_two_looks_the_later_one_is_right() {
+        let (registry, key) = (registry(), PreviewKey::project(1));
+        let first = Instant::now();
+        let later = first + Duration::from_millis(1);
+        assert!(registry.saw(&key, container("b", later), None));
+        assert!(!registry.saw(&key, container("a", first), None));
+        assert!(!registry.gone(&key, first));
+        assert!(registry.gone(&key, later + Duration::from_millis(1)));
+        assert!(!registry.saw(&key, container("b", later), None), "a look from before brings it back");
+        assert!(registry.preview(&key, None).is_none());
+    }
+
+    #[test]
+    fn events_during_a_look_lead_to_another_one() {
+        let (registry, key) = (registry(), PreviewKey::project(1));
+        assert!(registry.saw(&key, container("a", Instant::now()), None));
+        assert_eq!(registry.begin_look(&key).as_deref(), Some("kosuke-preview-1"));
+        assert_eq!(registry.begin_look(&key), None);
+        assert!(registry.end_look(&key));
+        assert!(!registry.end_look(&key));
+    }
+
+    #[test]
+    fn events_during_an_operation_lead_to_a_look_after_it() {
+        let (registry, key) = (registry(), PreviewKey::project(1));
+        let turn = registry.queue_stop(&key, "x");
+        assert_eq!(registry.begin_look(&key), None);
+        assert!(registry.finish(&key, turn));
+    }
+
     #[test]
     fn starts_join_only_while_no_stop_stands_between() {
-        let registry = Registry::default();
+        let registry = registry();
         let key = PreviewKey::project(1);
         let (_first, opened) = registry.join_start(&key, "x");
         assert!(opened.is_some());
@@ -376,7 +638,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_flight_is_not_joined() {
-        let registry = Registry::default();
+        let registry = registry();
         let key = PreviewKey::project(1);
         let (ticket, opened) = registry.join_start(&key, "x");
         let Some((flight, _turn)) = opened else {
@@ -390,7 +652,7 @@ mod tests {
 
     #[test]
     fn only_the_entry_that_was_looked_at_is_taken_out() {
-        let registry = Registry::default();
+        let registry = registry();
         let key = PreviewKey::project(1);
         registry.put(info(1, "a"), None);
         let Some(old) = registry.record(&key) else { return assert!(registry.record(&key).is_some()) };
@@ -403,7 +665,7 @@ mod tests {
 
     #[test]
     fn callers_of_a_flight_whose_task_died_get_an_answer() {
-        let registry = Registry::default();
+        let registry = registry();
         let key = PreviewKey::project(1);
         let (ticket, opened) = registry.join_start(&key, "x");
         drop(opened);
@@ -413,11 +675,11 @@ mod tests {
 
     #[test]
     fn an_idle_slot_is_given_back() {
-        let registry = Registry::default();
+        let registry = registry();
         let key = PreviewKey::project(1);
         let turn = registry.queue_stop(&key, "x");
         drop(registry.doing(&key, Phase::Stopping));
         registry.finish(&key, turn);
-        assert!(lock(&registry.slots).is_empty());
+        assert!(lock(&registry.slots).all.is_empty());
     }
 }

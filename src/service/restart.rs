@@ -16,6 +16,7 @@ impl PreviewService {
     /// # Errors
     /// As for a start.
     pub fn restart(&self, request: StartRequest) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
+        self.inner.keep_warm();
         let turn = self.inner.registry.queue_stop(&request.key, &request.name);
         let (service, inner) = (self.clone(), Arc::clone(&self.inner));
         let (mut ticket, flight) = Pilot::alone();
@@ -32,7 +33,7 @@ impl PreviewService {
                 Err(error) => Err(error),
             };
             flight.result.send_replace(Some(result));
-            inner.registry.finish(&key, turn);
+            inner.finish(&key, turn);
         });
         async move {
             let result = match ticket.wait_for(Option::is_some).await {
@@ -85,7 +86,7 @@ impl Inner {
             None => Err(Error::PreviewFailed {
                 preview: key.clone(),
                 exit_code: container.exit_code,
-                last_lines: self.last_lines(&container.id).await,
+                last_lines: self.read_end(&container).await.last_lines,
             }),
         }
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
-use super::monitor::Watch;
 use super::prepare::{Database, Prepared};
 use super::registry::{ContainerInfo, Flight, Ticket};
-use super::{Inner, PreviewService};
+use super::watch::Watch;
+use super::{Inner, PreviewService, lock};
 use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
 use crate::error::{EngineError, Error};
@@ -24,7 +24,7 @@ use crate::preview::{
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
 /// Longer than a password may take to set: else the one that is late would overwrite the one that replaced it.
-const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const UNSTARTED_PATIENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(50);
 /// How long foreign processes' ports are stepped over.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
@@ -120,6 +120,7 @@ impl PreviewService {
     }
 
     fn join(&self, request: &StartRequest) -> Joined {
+        self.inner.keep_warm();
         let (ticket, opened) = self.inner.registry.join_start(&request.key, &request.name);
         let joined = Joined { ticket, opened: opened.is_some() };
         if let Some((flight, turn)) = opened {
@@ -128,7 +129,7 @@ impl PreviewService {
                 turn.come().await;
                 let result = Box::pin(inner.start(&request, &flight)).await;
                 flight.result.send_replace(Some(result));
-                inner.registry.finish(&request.key, turn);
+                inner.finish(&request.key, turn);
             });
         }
         joined
@@ -169,16 +170,20 @@ impl PreviewService {
                 Some(container) if container.is_running() && !self.inner.engine.traits().supplied => {
                     self.inner.adopt(key, &container).await;
                 }
-                found => return Err(self.failed(key, started, found).await),
+                found => return Err(self.failed(key, found).await),
             }
         }
     }
 
-    async fn failed(&self, key: &PreviewKey, started: &Started, found: Option<Container>) -> Error {
+    async fn failed(&self, key: &PreviewKey, found: Option<Container>) -> Error {
+        let last_lines = match &found {
+            Some(container) => self.inner.read_end(container).await.last_lines,
+            None => Vec::new(),
+        };
         Error::PreviewFailed {
             preview: key.clone(),
             exit_code: found.and_then(|container| container.exit_code),
-            last_lines: self.inner.last_lines(&started.container_id).await,
+            last_lines,
         }
     }
 }
@@ -320,6 +325,7 @@ impl Inner {
             log::info!(target: "kosuke_docker::service", "{key}: removing container {} that does not run", request.name);
             let removed = self.engine.remove(&container.id).await;
             removed.map_err(|source| Error::engine("remove", Some(key), source))?;
+            self.registry.gone(key, std::time::Instant::now());
         }
         let prepared = tokio::select! {
             () = self.unwanted(flight) => return Err(Error::Abandoned { preview: key.clone() }),
@@ -418,6 +424,8 @@ impl Inner {
                 Ok(created) => created,
                 Err(EngineError::Conflict(_)) => return Ok(Err(None)),
                 Err(source) => {
+                    // A frozen engine may carry it out later: then it is removed as soon as that is heard of.
+                    lock(&self.undone).insert(token.to_owned());
                     self.remove_unknown(request, token).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
@@ -574,7 +582,7 @@ impl Inner {
     /// The same for a native engine.
     pub(super) async fn found_running(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Option<Started> {
         let port = *container.ports.get(&self.settings.preview_port)?;
-        self.adopt(key, container).await;
+        self.saw(key, container.clone()).await;
         Some(Started { url: self.url(port), container_id: container.id.clone(), fresh: false })
     }
 
@@ -587,19 +595,33 @@ impl Inner {
         }
         let target = self.target_of(container).await;
         let (watch, new) = self.registry.register(info, container.started_at, || {
-            Watch::new(container.id.clone(), container.started_at, target, true)
+            Watch::new(container.id.clone(), container.started_at, target, self.settings.preview_port, self.on_change(key))
         });
         if new {
+            let last_oom = self.feed.facts(&container.id).last_oom;
+            if last_oom.is_some_and(|oom| container.started_at.is_none_or(|started| oom >= started)) {
+                watch.oom();
+            }
             self.follow(key.clone(), Arc::clone(&watch));
         }
         watch
+    }
+
+    /// What a watch calls when it has learned something. It does not keep the service alive.
+    fn on_change(self: &Arc<Self>, key: &PreviewKey) -> impl Fn() + Send + Sync + 'static {
+        let (inner, key) = (Arc::downgrade(self), key.clone());
+        move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.registry.touch(&key);
+            }
+        }
     }
 
     fn register_supplied(self: &Arc<Self>, request: &StartRequest, id: String, port: u16) -> Started {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
         let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
-        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, true));
+        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key)));
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
         if new && !replaced {
             self.follow(request.key.clone(), watch);
@@ -620,12 +642,7 @@ impl Inner {
     }
 
     pub(super) fn url(&self, port: u16) -> String {
-        let host = &self.settings.preview_public_host;
-        if host.contains(':') && !host.starts_with('[') {
-            format!("http://[{host}]:{port}")
-        } else {
-            format!("http://{host}:{port}")
-        }
+        self.registry.view().url(port)
     }
 
     /// It ran, and ended before its port could be read: there is no URL to give.
@@ -638,7 +655,7 @@ impl Inner {
         Err(Error::PreviewFailed {
             preview: key.clone(),
             exit_code: container.exit_code,
-            last_lines: self.last_lines(&container.id).await,
+            last_lines: self.read_end(container).await.last_lines,
         })
     }
 

@@ -1,16 +1,14 @@
-//! Status: what the engine says now, with what following the container has taught.
+//! Status: what is remembered, which events keep true, and what the probe finds.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
-use super::monitor::Watch;
+use super::snapshot::{blank, from_labels};
+use super::watch::Watch;
 use super::{Inner, PreviewService};
-use crate::engine::{Container, State};
+use crate::engine::Container;
 use crate::error::{EngineError, Error};
-use crate::preview::{
-    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase, Preview, PreviewKey,
-};
+use crate::preview::{Phase, Preview, PreviewKey};
 use crate::probe::Answer;
 
 impl PreviewService {
@@ -69,112 +67,49 @@ impl Inner {
         name: &str,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
-        let before = self.registry.phase(key);
-        let (known, last_port) = (self.registry.record(key), self.registry.last_port(key));
-        let container = match self.engine.inspect(name).await {
-            Ok(container) => container,
-            Err(source @ (EngineError::Unreachable(_) | EngineError::Timeout(_))) => {
-                return self
-                    .last_known(key, &source)
-                    .map(Some)
-                    .ok_or_else(|| Error::engine("status", Some(key), source));
+        self.keep_warm();
+        let unreachable = match self.recall(key, name).await {
+            Ok(()) => None,
+            Err(source @ (EngineError::Unreachable(_) | EngineError::Timeout(_)))
+                if self.registry.is_remembered(key, name) =>
+            {
+                Some(source)
             }
             Err(source) => return Err(Error::engine("status", Some(key), source)),
         };
-        // A stop or restart may have begun while the engine was asked: what it answered is then of that operation.
-        let doing = self.registry.phase(key).or(before);
-        let Some(container) = container.filter(|container| self.check_ours(key, container).is_ok()) else {
-            if let Some(known) = known {
-                self.registry.remove_watch(key, &known.watch);
-            }
-            let making = doing.filter(|phase| matches!(phase, Phase::Pulling | Phase::Creating));
-            return Ok(making.map(|phase| blank(key, name, phase)));
-        };
-        let mut preview = from_labels(key, &container);
-        match container.state {
-            // Until it is gone, what is being stopped counts as running: an exit code would look like a crash.
-            _ if doing == Some(Phase::Stopping) => {
-                let port = container.ports.get(&self.settings.preview_port).copied();
-                preview.phase = Phase::Stopping;
-                preview.running = true;
-                preview.port = port.or(last_port);
-                preview.url = preview.port.map(|port| self.url(port));
-            }
-            // Between the two halves of a restart.
-            _ if doing == Some(Phase::Starting) && !container.is_running() => {
-                preview.running = true;
-                preview.port = last_port;
-                preview.url = preview.port.map(|port| self.url(port));
-            }
-            State::Created => preview.phase = Phase::Creating,
-            State::Removing => preview.phase = Phase::Stopping,
-            State::Exited | State::Unknown => {
-                if let Some(known) = known.filter(|known| known.watch.is_of(&container.id)) {
-                    self.registry.remove_watch(key, &known.watch);
-                }
-                preview.phase = if container.oom_killed { Phase::OomKilled } else { Phase::Exited };
-                preview.exit_code = container.exit_code;
-                preview.last_lines = self.last_lines(&container.id).await;
-            }
-            State::Running | State::Paused => {
-                let watch = self.adopt(key, &container).await;
-                preview.running = true;
-                preview.port = container.ports.get(&self.settings.preview_port).copied();
-                preview.url = preview.port.map(|port| self.url(port));
-                watch.replayed().await;
-                if container.state == State::Paused {
-                    preview.phase = Phase::Paused;
-                    preview.compilation_complete = watch.state().readiness.is_complete();
-                } else {
-                    self.look(key, &mut preview, &watch, hooks).await?;
-                }
-            }
+        let mut healthy = None;
+        if unreachable.is_none()
+            && let Some(watch) = self.registry.watch_of_run(key)
+        {
+            watch.introduced().await;
+            healthy = self.look_at_the_page(key, &watch, hooks).await?;
         }
-        Ok(Some(preview))
+        let mut preview = self.registry.preview(key, unreachable.as_ref());
+        if let (Some(preview), Some(healthy)) = (&mut preview, healthy) {
+            preview.is_responding = healthy;
+        }
+        Ok(preview)
     }
 
-    /// Probes a running container and fills in what its watch knows.
-    async fn look(
+    /// Probes a running container, or asks the hook in place of that; what the hook said is returned.
+    async fn look_at_the_page(
         &self,
         key: &PreviewKey,
-        preview: &mut Preview,
         watch: &Watch,
         hooks: Option<&dyn Hooks>,
-    ) -> Result<(), Error> {
-        let replaced = match &preview.url {
-            Some(url) => ask(hooks, key, HookRequest::Health(url.clone())).await?,
-            None => None,
-        };
-        // The warm-up is a request on its way: a second one would only make the compile slower.
-        let answer = match replaced {
-            Some(_) => None,
-            None if watch.state().warming => None,
-            None => {
-                watch.probe(&self.probe, self.settings.preview_probe_ttl, self.settings.preview_probe_timeout).await
-            }
-        };
+    ) -> Result<Option<bool>, Error> {
+        let url = self.registry.preview(key, None).filter(|preview| preview.phase != Phase::Paused);
+        let Some(url) = url.and_then(|preview| preview.url) else { return Ok(None) };
+        if let Some(HookAnswer::Healthy(healthy)) = ask(hooks, key, HookRequest::Health(url)).await? {
+            return Ok(Some(healthy));
+        }
         let state = watch.state();
-        let readiness = &state.readiness;
-        preview.is_responding = match replaced {
-            Some(HookAnswer::Healthy(healthy)) => healthy,
-            _ => answer.is_some_and(Answer::is_good),
-        };
-        preview.http_status = answer.and_then(Answer::status);
-        preview.compilation_complete = readiness.is_complete();
-        preview.detail = state.detail.map(str::to_owned);
-        preview.phase = if readiness.has_error() {
-            Phase::CompileError
-        } else if readiness.is_complete() {
-            match answer {
-                Some(Answer::NoServer | Answer::TooLate) => Phase::Unresponsive,
-                _ => Phase::Ready,
-            }
-        } else if readiness.is_up() {
-            Phase::Compiling
-        } else {
-            Phase::Starting
-        };
-        Ok(())
+        // While a request is on its way, the server is not up or errors stand, the log and the watch's own requests tell:
+        // another one would only make the compile slower.
+        if !state.warming && state.readiness.is_up() && !state.readiness.has_error() {
+            watch.probe(&self.probe, self.settings.preview_probe_ttl, self.settings.preview_probe_timeout).await;
+        }
+        Ok(None)
     }
 
     /// An entry that is known runs unless the supplied engine says that it is dead.
@@ -183,13 +118,14 @@ impl Inner {
         key: &PreviewKey,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
+        let view = self.registry.view();
         let Some(record) = self.registry.record(key) else {
             let listed = self.listed(key).await?.filter(Container::is_running);
             return Ok(listed.map(|container| {
                 let mut preview = from_labels(key, &container);
                 (preview.running, preview.phase) = (true, Phase::Starting);
                 preview.port = container.ports.get(&self.settings.preview_port).copied();
-                preview.url = preview.port.map(|port| self.url(port));
+                preview.url = preview.port.map(|port| view.url(port));
                 preview
             }));
         };
@@ -199,13 +135,23 @@ impl Inner {
             self.registry.remove_watch(key, &record.watch);
             return Ok(None);
         }
-        let mut preview = blank(key, &info.container_name, Phase::Starting);
+        let healthy = match ask(hooks, key, HookRequest::Health(info.url.clone())).await? {
+            Some(HookAnswer::Healthy(healthy)) => Some(healthy),
+            _ => {
+                let settings = &self.settings;
+                record.watch.probe(&self.probe, settings.preview_probe_ttl, settings.preview_probe_timeout).await;
+                None
+            }
+        };
+        let state = record.watch.state();
+        let mut preview = blank(key, &info.container_name, state.phase());
         preview.running = true;
         preview.port = Some(info.port);
         preview.url = Some(info.url);
         preview.container_id = Some(info.container_id);
-        self.look(key, &mut preview, &record.watch, hooks).await?;
-        preview.compilation_complete |= info.compilation_complete;
+        preview.is_responding = healthy.unwrap_or_else(|| state.last_answer.is_some_and(Answer::is_good));
+        preview.http_status = state.last_answer.and_then(Answer::status);
+        preview.compilation_complete = state.readiness.is_complete() || info.compilation_complete;
         if preview.compilation_complete && preview.phase == Phase::Starting {
             preview.phase = if preview.is_responding { Phase::Ready } else { Phase::Unresponsive };
         }
@@ -214,52 +160,4 @@ impl Inner {
         }
         Ok(Some(preview))
     }
-
-    fn last_known(&self, key: &PreviewKey, source: &EngineError) -> Option<Preview> {
-        // An entry that was put in by hand was never verified.
-        let record = self.registry.record(key).filter(|record| record.watch.is_followed())?;
-        let info = record.info();
-        let mut preview = blank(key, &info.container_name, Phase::EngineUnreachable);
-        preview.running = true;
-        preview.port = Some(info.port);
-        preview.url = Some(info.url);
-        preview.container_id = Some(info.container_id);
-        preview.compilation_complete = info.compilation_complete;
-        preview.is_responding = info.is_responding;
-        preview.detail = Some(source.to_string());
-        preview.as_of = record.seen;
-        Some(preview)
-    }
-}
-
-fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
-    Preview {
-        project_id: key.project_id,
-        phase,
-        running: false,
-        url: None,
-        port: None,
-        container_id: None,
-        container_name: name.to_owned(),
-        compilation_complete: false,
-        is_responding: false,
-        http_status: None,
-        exit_code: None,
-        last_lines: Vec::new(),
-        database: None,
-        database_name: None,
-        database_isolation: None,
-        detail: None,
-        as_of: SystemTime::now(),
-    }
-}
-
-fn from_labels(key: &PreviewKey, container: &Container) -> Preview {
-    let label = |name: &str| container.labels.get(name).map(String::as_str);
-    let mut preview = blank(key, &container.name, Phase::Starting);
-    preview.container_id = Some(container.id.clone());
-    preview.database = label(LABEL_DATABASE).and_then(DatabaseState::parse);
-    preview.database_name = label(LABEL_DATABASE_NAME).map(str::to_owned);
-    preview.database_isolation = label(LABEL_ISOLATION).and_then(Isolation::parse);
-    preview
 }

@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use super::registry::Registry;
 use super::{Inner, PreviewService};
 use crate::error::Error;
-use crate::preview::{LABEL_PROJECT, Phase, PreviewKey};
+use crate::preview::{Phase, PreviewKey};
 
 /// Stops at once in [`PreviewService::stop_all`].
 const PARALLEL_STOPS: usize = 8;
@@ -30,7 +32,7 @@ impl PreviewService {
                 inner.stop(&key, &name).await
             };
             drop(doing);
-            inner.registry.finish(&key, turn);
+            inner.finish(&key, turn);
             stopped
         });
         async move { stopping.await.unwrap_or(Err(Error::Closed { operation: "stop" })) }
@@ -59,8 +61,9 @@ impl PreviewService {
 impl Inner {
     async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
         let failed = |source| Error::engine("stop", Some(key), source);
+        let looked = Instant::now();
         let Some(container) = self.engine.inspect(name).await.map_err(failed)? else {
-            self.registry.remove(key);
+            self.registry.gone(key, looked);
             return Ok(());
         };
         self.check_ours(key, &container)?;
@@ -68,7 +71,7 @@ impl Inner {
             self.engine.stop(&container.id, self.settings.preview_stop_timeout).await.map_err(failed)?;
         }
         self.engine.remove(&container.id).await.map_err(failed)?;
-        self.registry.remove(key);
+        self.registry.gone(key, Instant::now());
         log::info!(target: "kosuke_docker::service", "{key}: stopped");
         Ok(())
     }
@@ -96,10 +99,9 @@ impl Inner {
     pub(super) async fn known_and_owned(&self, operation: &'static str) -> Result<Vec<(PreviewKey, String)>, Error> {
         let listed = self.engine.list(&self.settings.preview_owner).await;
         let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
-        let of = |labels: &std::collections::HashMap<String, String>| labels.get(LABEL_PROJECT)?.parse().ok();
         let mut previews = self.registry.previews();
         for container in listed {
-            if let Some(key) = of(&container.labels).map(PreviewKey::project)
+            if let Some(key) = Registry::labelled(&container.labels, &self.settings.preview_owner)
                 && !previews.iter().any(|(known, _)| *known == key)
             {
                 previews.push((key, container.name));

@@ -26,6 +26,7 @@ from kosuke_docker import (
     PreviewFailedError,
     ProjectFolderError,
     ServiceClosedError,
+    ServiceForkedError,
     Settings,
     SettingsError,
 )
@@ -45,6 +46,7 @@ BASES: dict[type[KosukeDockerError], type[Exception]] = {
     PreviewFailedError: KosukeDockerError,
     ProjectFolderError: ValueError,
     ServiceClosedError: RuntimeError,
+    ServiceForkedError: RuntimeError,
     SettingsError: ValueError,
 }
 DETAILS: dict[type[KosukeDockerError], dict[str, object]] = {
@@ -58,7 +60,8 @@ DETAILS: dict[type[KosukeDockerError], dict[str, object]] = {
 
 
 def test_all_are_exported() -> None:
-    exported = {name for name in kosuke_docker.__all__ if name.endswith("Error")}
+    found = {name: getattr(kosuke_docker, name) for name in kosuke_docker.__all__}
+    exported = {name for name, value in found.items() if isinstance(value, type) and issubclass(value, Exception)}
     assert exported == {error.__name__ for error in BASES}
 
 

@@ -311,7 +311,7 @@ async def test_as_a_context(settings: Settings) -> None:
 
 FORK = """
 import asyncio, os, sys
-from kosuke_docker import ContainerInfo, DockerService, DockerUnavailableError, Settings
+from kosuke_docker import ContainerInfo, DockerService, DockerUnavailableError, ServiceForkedError, Settings
 
 service = DockerService(Settings(postgres_host=None))
 
@@ -333,6 +333,14 @@ async def use():
 asyncio.run(use())
 child = os.fork()
 if child == 0:
+    for forked in (lambda: service.containers, lambda: asyncio.run(service.is_docker_available())):
+        try:
+            forked()
+        except ServiceForkedError as error:
+            assert "before the process forked" in str(error)
+        else:
+            raise AssertionError("it belongs to the parent")
+    service = DockerService()
     asyncio.run(use())
     print("child done", flush=True)
     sys.exit(0)
@@ -344,7 +352,7 @@ print("parent done", flush=True)
 """
 
 
-def test_a_forked_child_uses_the_parents_service() -> None:
+def test_a_forked_child_needs_a_service_of_its_own() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], timeout=60, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "child done\nparent done\n"), done.stderr
 

@@ -1,0 +1,135 @@
+//! The lines that a dev server prints about one error, from the first to where they end.
+
+use super::marker::Format;
+use super::place::leading;
+
+/// More of a block is not kept: what matters comes first.
+const MAX_LINES: usize = 64;
+const MAX_BYTES: usize = 8 * 1024;
+
+/// A block that stands open.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) format: Format,
+    text: String,
+    lines: usize,
+    /// A message goes on until a blank line or a frame of code; then only what looks like more of it belongs to it.
+    message: bool,
+    blank: bool,
+    /// Turbopack of Next 15 tells what failed first, and what is wrong after the frame of code.
+    headed: bool,
+}
+
+impl Block {
+    pub(super) fn new(format: Format, line: &str) -> Self {
+        let mut block =
+            Self { format, text: String::with_capacity(256), lines: 0, message: true, blank: false, headed: false };
+        block.push(line);
+        block
+    }
+
+    pub(super) fn push(&mut self, line: &str) {
+        let line = line.trim_end();
+        self.blank = line.is_empty();
+        if self.lines == 1 && line.starts_with("Parsing ") {
+            self.headed = true;
+        } else if !self.blank && !is_frame(line) {
+            self.headed = false;
+        }
+        self.message &= !self.blank && !is_frame(line);
+        if self.lines < MAX_LINES && self.text.len() + line.len() < MAX_BYTES {
+            self.lines += 1;
+            self.text.push_str(line);
+            self.text.push('\n');
+        }
+    }
+
+    /// What was printed, without blank lines at its ends.
+    pub(super) fn text(&self) -> &str {
+        self.text.trim_end().trim_start_matches('\n')
+    }
+
+    /// Whether a line that could open a block of its own is a part of this one.
+    pub(super) fn absorbs(&self, format: Format, line: &str) -> bool {
+        let first = self.lines == 1;
+        match format {
+            // Exceptions stand in every report; Node names the place of one before it.
+            Format::Crash if self.format == Format::Crash => !self.text.contains("Error"),
+            Format::Crash => self.goes_on(line),
+            Format::Environment => self.format != Format::Environment && self.goes_on(line),
+            // Next 14 tells the place first: `⨯ app/page.js (3:21) @ price`, then `⨯ TypeError: ...`.
+            Format::Next => self.format == Format::Next && first && self.text.contains(" @ "),
+            Format::Config => self.format == Format::Config,
+            Format::Vite => line.starts_with(' ') && self.format == Format::Vite,
+            _ => false,
+        }
+    }
+
+    /// Whether a line that means nothing by itself is more of this block.
+    pub(super) fn goes_on(&self, line: &str) -> bool {
+        let text = line.trim_start();
+        text.is_empty()
+            || text.len() < line.len()
+            || self.message
+            || self.headed
+            || is_frame(line)
+            || MORE.iter().any(|head| text.starts_with(head))
+            || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
+            || self.blank && leading(text, true).is_some()
+    }
+}
+
+/// A line of a frame of code, or of a stack: whatever it quotes is no word of the server.
+pub(super) fn is_frame(line: &str) -> bool {
+    let text = line.trim_start();
+    let rest = text.strip_prefix('>').unwrap_or(text).trim_start();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = rest[digits..].trim_start();
+    rest.starts_with(['|', '│', '┃']) || digits == 0 && ([": ", "at ", "⁃ "].iter().any(|head| rest.starts_with(head)))
+}
+
+/// How lines begin that go on with a report after a blank line.
+const MORE: [&str; 42] = [
+    "Error",
+    "error",
+    "Caused by",
+    "Import trace",
+    "https://",
+    "./",
+    "../",
+    "}",
+    "{",
+    "]",
+    "digest",
+    "Parsing ",
+    "Ecmascript",
+    "File:",
+    "FILE ",
+    "Plugin:",
+    "Module ",
+    "Build failed",
+    "[",
+    "Syntax",
+    "Type",
+    "TS",
+    "Did you",
+    "Stack",
+    "Require stack",
+    "- /",
+    "─",
+    "╭",
+    "│",
+    "╰",
+    ",-",
+    "`-",
+    "Location:",
+    "Node.js v",
+    "x ",
+    "×",
+    "✘",
+    "Are they",
+    "Reference",
+    "src/",
+    "SyntaxError",
+    "^",
+];

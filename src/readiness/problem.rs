@@ -1,0 +1,86 @@
+//! What keeps a preview from being seen though its code may be fine, and the sentence that tells how to mend it.
+
+/// A problem of the environment that the dev server runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// The port that it wanted was taken, so it took another.
+    PortMoved {
+        /// The port that it wanted.
+        wanted: u16,
+        /// The port that it took, if the line says so.
+        used: Option<u16>,
+    },
+    /// It listens inside the container only.
+    LocalhostOnly,
+    /// Its port was taken, so it ended.
+    AddressInUse(Option<u16>),
+    /// `package.json` has no script of this name.
+    NoScript(String),
+    /// The dev server is not installed: this command was not found.
+    NoCommand(String),
+    /// The project's folder has no `package.json`.
+    NoPackageJson,
+    /// The dev server does not know this option.
+    UnknownOption(String),
+    /// Another dev server holds the lock of this folder.
+    AlreadyRunning,
+    /// The host's limit of watched files is reached.
+    NoWatchers,
+    /// It refuses requests for this host name.
+    RefusedHost(String),
+}
+
+impl Problem {
+    /// Which of two problems is told: the one that nothing else follows from.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::RefusedHost(_) => 0,
+            Self::PortMoved { .. } | Self::LocalhostOnly => 1,
+            Self::NoWatchers => 2,
+            _ => 3,
+        }
+    }
+
+    /// What to do about it, in one sentence. `port` is the one that the server says it listens on.
+    pub(super) fn hint(&self, port: Option<u16>) -> String {
+        match self {
+            Self::PortMoved { wanted, used } => {
+                let now = used.or(port.filter(|port| port != wanted));
+                let now = now.map_or_else(|| "another port".to_owned(), |port| format!("port {port}"));
+                format!(
+                    "Port {wanted} was taken inside the container, so the dev server moved to {now}: end the other \
+                     process that listens on {wanted}, or restart the preview."
+                )
+            }
+            Self::LocalhostOnly => "The dev server listens on localhost inside the container only: start it with \
+                                    `--host 0.0.0.0`."
+                .to_owned(),
+            Self::AddressInUse(port) => {
+                let port = port.map_or_else(|| "The dev server's port".to_owned(), |port| format!("Port {port}"));
+                format!("{port} is taken inside the container: end the other process there, or restart the preview.")
+            }
+            Self::NoScript(name) => format!("package.json has no script \"{name}\": add it, or set another command."),
+            Self::NoCommand(command) => format!(
+                "`{command}` was not found in the container: install the project's packages (`npm install`), or add \
+                 the missing one to package.json."
+            ),
+            Self::NoPackageJson => "The project's folder has no package.json: put the app at its top, or set another \
+                                    command."
+                .to_owned(),
+            Self::UnknownOption(option) => format!(
+                "The dev server does not know the option `{option}`: take it out of the command (Next.js takes \
+                 `-H 0.0.0.0`, Vite and its kin take `--host 0.0.0.0`)."
+            ),
+            Self::AlreadyRunning => "Another dev server runs in this folder or left its lock: end it, or delete \
+                                     `.next/dev/lock`, and restart the preview."
+                .to_owned(),
+            Self::NoWatchers => "The host's limit of watched files is reached: raise `fs.inotify.max_user_watches` on \
+                                 it, or set `CHOKIDAR_USEPOLLING=true`."
+                .to_owned(),
+            Self::RefusedHost(host) => format!(
+                "The dev server refuses the host name \"{host}\": add it to `server.allowedHosts` in its \
+                 configuration."
+            ),
+        }
+    }
+}

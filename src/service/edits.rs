@@ -1,0 +1,110 @@
+//! Notices that a file of a project was edited. Looks only while somebody waits: inotify needs a watch per folder, counts
+//! against a limit that the dev servers share, and hears nothing of edits on some mounts.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const POLL: Duration = Duration::from_millis(500);
+/// An editor or an agent may write a file in several steps, and the dev server has to notice, too.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A larger tree is not looked through to its end.
+const MAX_ENTRIES: usize = 5_000;
+/// What dev servers and package managers write themselves.
+const SKIPPED: [&str; 11] = [
+    "node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build",
+];
+
+/// The edits of one project's folder.
+pub(super) struct Edits {
+    folder: PathBuf,
+    /// What the last look found, if one was made.
+    last: Option<Print>,
+}
+
+/// Changes whenever a file is written, made, moved or removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Print {
+    newest: Option<SystemTime>,
+    entries: usize,
+}
+
+impl Edits {
+    /// A folder that is not here has no edits.
+    pub(super) fn of(folder: PathBuf) -> Self {
+        Self { folder, last: None }
+    }
+
+    /// Waits for an edit after the last one.
+    pub(super) async fn next(&mut self) {
+        if self.last.is_none() {
+            self.last = self.look().await;
+        }
+        loop {
+            tokio::time::sleep(POLL).await;
+            let now = self.look().await;
+            if now != self.last {
+                self.last = now;
+                tokio::time::sleep(SETTLE).await;
+                return;
+            }
+        }
+    }
+
+    async fn look(&self) -> Option<Print> {
+        let folder = self.folder.clone();
+        let print = tokio::task::spawn_blocking(move || {
+            let mut print = Print::default();
+            look_into(&folder, &mut print).then_some(print)
+        });
+        print.await.ok().flatten()
+    }
+}
+
+/// False: the folder cannot be read.
+fn look_into(folder: &Path, print: &mut Print) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    for entry in entries.flatten() {
+        if print.entries >= MAX_ENTRIES {
+            break;
+        }
+        print.entries += 1;
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            if !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+                look_into(&entry.path(), print);
+            }
+        } else {
+            print.newest = print.newest.max(metadata.modified().ok());
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_is_noticed_and_nothing_else() -> std::io::Result<()> {
+        let root = std::env::temp_dir().join(format!("kosuke-edits-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&root));
+        std::fs::create_dir_all(root.join("app"))?;
+        std::fs::create_dir_all(root.join("node_modules"))?;
+        std::fs::write(root.join("app/page.js"), "a")?;
+        let mut edits = Edits::of(root.clone());
+        let within = Duration::from_secs(5);
+        assert!(tokio::time::timeout(within, edits.next()).await.is_err(), "nothing was edited");
+        std::fs::write(root.join("node_modules/x.js"), "b")?;
+        assert!(tokio::time::timeout(within, edits.next()).await.is_err(), "dependencies are no edits");
+        std::fs::write(root.join("app/other.js"), "b")?;
+        assert!(tokio::time::timeout(within, edits.next()).await.is_ok());
+        assert!(tokio::time::timeout(within, edits.next()).await.is_err(), "one edit is told once");
+        std::fs::remove_dir_all(&root)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_not_here_has_no_edits() {
+        let mut edits = Edits::of("/nonexistent".into());
+        assert!(tokio::time::timeout(Duration::from_secs(60), edits.next()).await.is_err());
+    }
+}

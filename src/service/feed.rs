@@ -1,0 +1,279 @@
+//! One event stream of an engine, for any number of services and previews. Events are hints: a look at the container
+//! decides. A heartbeat finds an engine that is frozen, which a silent stream does not tell.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::StreamExt;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::lock;
+use crate::engine::{Engine, EngineEvent, EventKind};
+use crate::error::EngineError;
+
+/// News that may wait to be read. A reader that is further behind looks at everything anew.
+const NEWS: usize = 1024;
+/// Pauses before the next try: the first, doubled to the last, each shortened by up to a half at random.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_millis(500);
+
+/// How often the engine is asked whether it is there, and how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// Between two beats.
+    pub interval: Duration,
+    /// For the answer.
+    pub deadline: Duration,
+}
+
+/// Whether what is remembered is kept warm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Nobody listens, or the first connection is being made.
+    Idle,
+    /// What was looked at after this moment is true until an event says otherwise.
+    Up {
+        since: Instant,
+    },
+    Down {
+        reason: String,
+    },
+}
+
+/// What the feed tells.
+#[derive(Debug, Clone)]
+pub(super) enum News {
+    Event(Arc<EngineEvent>),
+    /// Connected (again), or too much was missed: everything that is remembered has to be looked at.
+    LookAgain,
+    Lost,
+}
+
+/// What events alone tell about a container. The engine's own flag stays set for ever and misses a child's OOM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) ooms: u32,
+    pub(super) last_oom: Option<SystemTime>,
+    pub(super) last_kill: Option<SystemTime>,
+}
+
+/// See the module. Connects while somebody listens.
+pub struct Feed {
+    engine: Arc<dyn Engine>,
+    heartbeat: Heartbeat,
+    news: broadcast::Sender<News>,
+    link: watch::Sender<Link>,
+    /// When the engine last gave a sign of life.
+    heard: Mutex<SystemTime>,
+    facts: Mutex<HashMap<String, Facts>>,
+    reader: Mutex<Reader>,
+}
+
+#[derive(Default)]
+struct Reader {
+    listeners: usize,
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// A feed of this engine; connects to nothing yet.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, heartbeat: Heartbeat) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            heartbeat,
+            news: broadcast::Sender::new(NEWS),
+            link: watch::Sender::new(Link::Idle),
+            heard: Mutex::new(SystemTime::now()),
+            facts: Mutex::default(),
+            reader: Mutex::default(),
+        })
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(super) fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    pub(super) fn heard(&self) -> SystemTime {
+        *lock(&self.heard)
+    }
+
+    pub(super) fn facts(&self, container_id: &str) -> Facts {
+        lock(&self.facts).get(container_id).copied().unwrap_or_default()
+    }
+
+    /// Begins to listen; the first listener makes the connection, in a task of the current runtime.
+    pub(super) fn listen(self: &Arc<Self>) -> Listener {
+        let news = self.news.subscribe();
+        let mut reader = lock(&self.reader);
+        reader.listeners += 1;
+        if reader.listeners == 1 {
+            let (feed, stop, before) = (Arc::clone(self), CancellationToken::new(), reader.task.take());
+            reader.stop = stop.clone();
+            reader.task = Some(tokio::spawn(async move {
+                if let Some(before) = before {
+                    drop(before.await);
+                }
+                stop.run_until_cancelled(feed.read()).await;
+                feed.link.send_replace(Link::Idle);
+            }));
+        }
+        Listener { feed: Arc::clone(self), news }
+    }
+
+    /// Waits until the connection is closed, if nobody listens any more.
+    pub(super) async fn ended(&self) {
+        let task = {
+            let mut reader = lock(&self.reader);
+            if reader.listeners > 0 { None } else { reader.task.take() }
+        };
+        if let Some(task) = task {
+            drop(task.await);
+        }
+    }
+
+    async fn read(&self) {
+        let mut last = None;
+        let mut retry = RETRY_FIRST;
+        loop {
+            if let Err(error) = self.beat().await {
+                self.lost(&error);
+                tokio::time::sleep(retry.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+                retry = (retry * 2).min(RETRY_LAST);
+                continue;
+            }
+            let connected = Instant::now();
+            let broken = self.follow(&mut last, connected).await;
+            // Until the next connection, what is remembered counts for nothing.
+            self.link.send_if_modified(|link| {
+                let up = matches!(link, Link::Up { .. });
+                if up {
+                    *link = Link::Idle;
+                }
+                up
+            });
+            log::debug!(target: "kosuke_docker::engine", "the event stream broke: {broken}");
+            // An engine that answers but ends every stream is not asked without pause.
+            retry = if connected.elapsed() > RETRY_LAST { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };
+            if connected.elapsed() < RETRY_LAST {
+                tokio::time::sleep(retry.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+            }
+        }
+    }
+
+    /// Reads one stream until it ends or the heartbeat stops. What was missed since `last` comes first.
+    async fn follow(&self, last: &mut Option<SystemTime>, connected: Instant) -> EngineError {
+        let mut events = self.engine.events(last.map(|last| last + Duration::from_nanos(1)));
+        if matches!(self.link(), Link::Down { .. }) {
+            log::info!(target: "kosuke_docker::engine", "the engine answers again");
+        }
+        self.link.send_replace(Link::Up { since: connected });
+        self.tell(News::LookAgain);
+        let beats = async {
+            loop {
+                tokio::time::sleep(self.heartbeat.interval).await;
+                if let Err(error) = self.beat().await {
+                    return error;
+                }
+            }
+        };
+        tokio::pin!(beats);
+        loop {
+            tokio::select! {
+                error = &mut beats => {
+                    self.lost(&error);
+                    return error;
+                }
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        *last = Some(event.at.max(last.unwrap_or(event.at)));
+                        self.event(event);
+                    }
+                    Some(Err(error)) => return error,
+                    None => return EngineError::Unreachable("the engine closed the event stream".into()),
+                },
+            }
+        }
+    }
+
+    fn event(&self, event: EngineEvent) {
+        *lock(&self.heard) = SystemTime::now();
+        {
+            let mut facts = lock(&self.facts);
+            match event.kind {
+                EventKind::Destroyed => drop(facts.remove(&event.container_id)),
+                EventKind::Oom => {
+                    let facts = facts.entry(event.container_id.clone()).or_default();
+                    facts.ooms += 1;
+                    facts.last_oom = Some(event.at);
+                }
+                EventKind::Killed => facts.entry(event.container_id.clone()).or_default().last_kill = Some(event.at),
+                EventKind::Changed => {}
+            }
+        }
+        self.tell(News::Event(Arc::new(event)));
+    }
+
+    async fn beat(&self) -> Result<(), EngineError> {
+        let deadline = self.heartbeat.deadline;
+        let answer = tokio::time::timeout(deadline, self.engine.ping()).await;
+        answer.unwrap_or(Err(EngineError::Timeout(deadline)))?;
+        *lock(&self.heard) = SystemTime::now();
+        Ok(())
+    }
+
+    fn lost(&self, error: &EngineError) {
+        let reason = error.to_string();
+        let down = self.link.send_if_modified(|link| {
+            let changed = !matches!(link, Link::Down { .. });
+            *link = Link::Down { reason: reason.clone() };
+            changed
+        });
+        if down {
+            log::warn!(target: "kosuke_docker::engine", "the engine does not answer: {reason}");
+            self.tell(News::Lost);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // Err: nobody listens just now.
+        drop(self.news.send(news));
+    }
+}
+
+/// A place among the listeners. When the last is dropped the connection ends.
+pub(super) struct Listener {
+    feed: Arc<Feed>,
+    news: broadcast::Receiver<News>,
+}
+
+impl Listener {
+    pub(super) async fn next(&mut self) -> News {
+        match self.news.recv().await {
+            Ok(news) => news,
+            Err(broadcast::error::RecvError::Lagged(_)) => News::LookAgain,
+            // The feed is held by this listener, and with it the sender.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut reader = lock(&self.feed.reader);
+        reader.listeners -= 1;
+        if reader.listeners == 0 {
+            reader.stop.cancel();
+        }
+    }
+}
