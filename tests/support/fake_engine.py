@@ -628,7 +628,7 @@ class FakeEngine:
                     last = event["timeNano"]
                     if _wanted(event, filters):
                         yield json.dumps(event).encode() + b"\n"
-                if self._last_event <= last:
+                if not any(event["timeNano"] > last for event in self._events):
                     await self._event_signal.wait(request.gone)
         finally:
             self._event_connections -= 1
