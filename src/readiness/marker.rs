@@ -53,7 +53,7 @@ pub(super) enum Marker<'a> {
     Compiled,
     Answered,
     Rebuilt,
-    Checked,
+    Checked(u32),
     /// The modules, comma by comma.
     Updated(&'a str),
     Reloaded,
@@ -130,7 +130,7 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     // Errors first: a line of one kind may quote a word of another.
     if keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool]) {
         if let Some(rest) = after_mark(text) {
-            return marked(rest);
+            return Some(marked(rest));
         }
         if let Some(marker) = failure(line, text, timed.unwrap_or(text), timed.is_some(), keys) {
             return Some(marker);
@@ -160,15 +160,15 @@ fn after_mark(text: &str) -> Option<&str> {
 }
 
 /// What a line that Next marks as an error opens.
-fn marked(rest: &str) -> Option<Marker<'_>> {
+fn marked(rest: &str) -> Marker<'_> {
     if rest.starts_with("Failed to load next.config") || rest.starts_with("Invalid next.config") {
-        return Some(Marker::Opens(Format::Config));
+        return Marker::Opens(Format::Config);
     }
     if rest.starts_with("Another ") && rest.contains("already running") || rest.contains("acquire lock") {
-        return Some(Marker::Problem(Problem::AlreadyRunning));
+        return Marker::Problem(Problem::AlreadyRunning);
     }
     if rest.contains("EADDRINUSE") {
-        return Some(Marker::Problem(Problem::AddressInUse(last_port(rest))));
+        return Marker::Problem(Problem::AddressInUse(last_port(rest)));
     }
     let first = rest.trim_start_matches('[').split([':', ' ']).next().unwrap_or(rest);
     let opens = leading(rest, true).is_some_and(|(place, _)| is_source(place.file))
@@ -178,7 +178,7 @@ fn marked(rest: &str) -> Option<Marker<'_>> {
         || first == "uncaughtException"
         || rest.starts_with("Module not found")
         || is_environment(rest);
-    Some(if opens { Marker::Opens(Format::Next) } else { Marker::Ends })
+    if opens { Marker::Opens(Format::Next) } else { Marker::Ends }
 }
 
 /// A line that says, without Next's mark, that something failed.
@@ -265,13 +265,15 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
     {
         return Some(marker);
     }
-    if keys.any(&[K::Compil, K::Build]) {
-        if let Some(marker) = compiled(text) {
-            return Some(marker);
-        }
+    if keys.any(&[K::Compil, K::Build])
+        && let Some(marker) = compiled(text)
+    {
+        return Some(marker);
     }
-    if keys.any(&[K::Found, K::Issues]) && (text.starts_with("No issues found") || is_check(timed.unwrap_or(text))) {
-        return Some(Marker::Checked);
+    if keys.any(&[K::Found, K::Issues])
+        && let Some(marker) = checked(timed.unwrap_or(text))
+    {
+        return Some(marker);
     }
     if keys.any(&[K::Ready, K::View, K::Listening, K::Running, K::Started, K::Local])
         && let Some(marker) = up(text)
@@ -287,12 +289,15 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
     text.starts_with(['⨯', '✓', '○']).then_some(Marker::Ends)
 }
 
-/// `Found 2 errors.`, `[TypeScript] Found 0 errors. Watching for file changes.`
-fn is_check(text: &str) -> bool {
+/// `Found 2 errors.`, `[TypeScript] Found 0 errors. Watching for file changes.`, `No issues found.`
+fn checked(text: &str) -> Option<Marker<'_>> {
     let text = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(text, |(_, rest)| rest);
     let text = text.trim_start_matches("- ");
-    let count = text.strip_prefix("Found ").and_then(number);
-    count.is_some_and(|(_, rest)| rest.starts_with(" error"))
+    if text.starts_with("No issues found") {
+        return Some(Marker::Checked(0));
+    }
+    let (count, rest) = number(text.strip_prefix("Found ")?)?;
+    rest.starts_with(" error").then_some(Marker::Checked(count))
 }
 
 /// `GET / 200 in 305ms`, ` [200] / 19ms`, `[500] GET /`.
@@ -390,13 +395,22 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
             && rest.contains("in use")
             && let Ok(wanted) = wanted.try_into()
         {
-            let used = rest.split_once("port ").and_then(|(_, rest)| number(rest)?.0.try_into().ok());
+            let used = rest
+                .split_once("port ")
+                .or_else(|| rest.split_once("trying "))
+                .and_then(|(_, rest)| number(rest)?.0.try_into().ok());
             return Some(if used.is_some() || rest.contains("another") {
                 Problem::PortMoved { wanted, used }
             } else {
                 Problem::AddressInUse(Some(wanted))
             });
         }
+    }
+    // Create React App asks whether to take another port, and nobody is there to answer.
+    if let Some((_, rest)) =
+        text.split_once("Something is already running on port ").filter(|_| keys.any(&[K::Running]))
+    {
+        return Some(Problem::AddressInUse(number(rest).and_then(|(port, _)| port.try_into().ok())));
     }
     if keys.any(&[K::Expose]) && text.contains("--host to expose") {
         return Some(Problem::LocalhostOnly);

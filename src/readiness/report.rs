@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
+use super::block::MAX_BYTES;
 use super::marker::{Format, after_clock};
 use super::place::{self, Place, anywhere, in_project, is_source, leading, number};
 use super::redact::without_passwords;
@@ -37,12 +38,12 @@ fn unresolved(block: &str) -> impl Iterator<Item = CompileError> {
             file: importer.map(str::to_owned),
             line: None,
             column: None,
-            message: match importer {
+            message: cut(match importer {
                 Some(importer) => format!("Failed to resolve import \"{name}\" from \"{importer}\""),
                 None => format!("Failed to resolve import \"{name}\""),
-            },
+            }),
             kind: ErrorKind::ModuleNotFound,
-            raw: without_passwords(block),
+            raw: raw(block),
         })
     })
 }
@@ -97,7 +98,7 @@ fn error(format: Format, block: &str) -> Option<CompileError> {
         draft.line(line, strict);
     }
     let kind = kind(format, &draft);
-    let place = draft.place(kind);
+    let place = draft.place();
     let message = draft.message.or(draft.headline)?;
     // Any program prints exceptions that it caught: what counts is one that the project cannot run with.
     let telling = matches!(kind, ErrorKind::Environment | ErrorKind::ModuleNotFound)
@@ -115,7 +116,7 @@ fn error(format: Format, block: &str) -> Option<CompileError> {
         column,
         message: sentence(message, kind, block),
         kind,
-        raw: without_passwords(block),
+        raw: raw(block),
     })
 }
 
@@ -134,7 +135,7 @@ impl<'a> Draft<'a> {
         let call = text.strip_prefix("⁃ ").unwrap_or(text).trim_start_matches("(async ");
         if let Some(call) = call.strip_prefix("at ").or_else(|| (call.len() < text.len()).then_some(call)) {
             self.called = true;
-            if self.call.is_none() {
+            if self.call.is_none() && self.told.is_none_or(|told| told.line.is_none()) {
                 self.call = anywhere(call).filter(|place| in_project(place.file).is_some());
             }
             return;
@@ -148,6 +149,9 @@ impl<'a> Draft<'a> {
         let words = words(text);
         self.words |= words;
         self.environment |= words & (1 << Word::Environment as u8) != 0 && is_environment(text);
+        if self.message.is_some() && self.told.is_some_and(|told| told.line.is_some()) {
+            return;
+        }
         if ASIDES.iter().any(|head| text.starts_with(head)) {
             return;
         }
@@ -201,7 +205,7 @@ impl<'a> Draft<'a> {
         } else if !strict || names_an_error(text) {
             self.message.get_or_insert(body);
         }
-        if self.importer.is_none() {
+        if self.importer.is_none() && self.words & (1 << Word::Missing as u8) != 0 {
             self.importer = importer(text);
         }
     }
@@ -267,7 +271,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What was told outright, else the frame of code, else the first call in the project.
-    fn place(&self, kind: ErrorKind) -> Option<Place<'a>> {
+    fn place(&self) -> Option<Place<'a>> {
         let mut place = self
             .told
             .or_else(|| self.frame_file.or(self.importer).map(Place::of))
@@ -283,7 +287,6 @@ impl<'a> Draft<'a> {
             }
         } else if place.column.is_none()
             && let Some((None, column)) = self.caret
-            && kind == ErrorKind::Config
         {
             place.column = Some(column);
         }
@@ -471,14 +474,28 @@ fn sentence(message: &str, kind: ErrorKind, block: &str) -> String {
         let mut names: Vec<&str> = block.lines().filter_map(variable).collect();
         names.dedup();
         if !names.is_empty() {
-            return format!("{message}: {}", names.join(", "));
+            return cut(format!("{message}: {}", names.join(", ")));
         }
     }
     if message.starts_with("Can't resolve ") {
-        return format!("Module not found: {}", message.split(" in '").next().unwrap_or(&message));
+        return cut(format!("Module not found: {}", message.split(" in '").next().unwrap_or(&message)));
     }
-    let end = message.char_indices().nth(500).map_or(message.len(), |(at, _)| at);
-    message[..end].to_owned()
+    cut(message)
+}
+
+/// A sentence that is longer than this is none.
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(500) {
+        message.truncate(end);
+    }
+    message
+}
+
+/// What was printed, to be shown.
+fn raw(block: &str) -> String {
+    let mut raw = without_passwords(block);
+    raw.truncate(raw.floor_char_boundary(MAX_BYTES));
+    raw
 }
 
 /// `path: [ 'DATABASE_URL' ],` of zod, `DATABASE_URL: [ 'Required' ]` of its flattened form.

@@ -309,13 +309,11 @@ impl Inner {
         let mut chunks = self.engine.logs(&watch.container_id, reader.next(started_at), follow);
         loop {
             let next = if reader.classifier.is_open() {
-                match tokio::time::timeout(SETTLE, chunks.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        reader.settle(&watch.state);
-                        continue;
-                    }
-                }
+                let Ok(next) = tokio::time::timeout(SETTLE, chunks.next()).await else {
+                    reader.settle(&watch.state);
+                    continue;
+                };
+                next
             } else {
                 chunks.next().await
             };
