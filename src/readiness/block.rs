@@ -2,6 +2,7 @@
 
 use super::marker::Format;
 use super::place::leading;
+use super::words::begins;
 
 /// More of a block is not kept: what matters comes first.
 const MAX_LINES: usize = 64;
@@ -29,7 +30,7 @@ impl Block {
     }
 
     pub(super) fn push(&mut self, line: &str) {
-        let line = line.trim_end();
+        let line = line.trim_ascii_end();
         self.blank = line.is_empty();
         self.message &= !self.blank;
         if self.lines == 1 && line.starts_with("Parsing ") {
@@ -43,7 +44,7 @@ impl Block {
     /// Takes in a line of code or of a stack.
     pub(super) fn push_frame(&mut self, line: &str) {
         (self.blank, self.message) = (false, false);
-        self.keep(line.trim_end());
+        self.keep(line.trim_ascii_end());
     }
 
     fn keep(&mut self, line: &str) {
@@ -87,7 +88,7 @@ impl Block {
             || text.len() < line.len()
             || self.message
             || self.headed
-            || MORE.iter().any(|head| text.starts_with(head))
+            || begins(text, &MORE)
             || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
             || self.blank && leading(text, true).is_some()
     }
@@ -95,11 +96,11 @@ impl Block {
 
 /// A line of a frame of code, or of a stack: whatever it quotes is no word of the server.
 pub(super) fn is_frame(line: &str) -> bool {
-    let text = line.trim_start();
-    let rest = text.strip_prefix('>').unwrap_or(text).trim_start();
+    let text = line.trim_ascii_start();
+    let rest = text.strip_prefix('>').unwrap_or(text).trim_ascii_start();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = rest[digits..].trim_start();
-    rest.starts_with(['|', '│', '┃']) || digits == 0 && ([": ", "at ", "⁃ "].iter().any(|head| rest.starts_with(head)))
+    let rest = rest[digits..].trim_ascii_start();
+    begins(rest, &["|", "│", "┃"]) || digits == 0 && begins(rest, &[": ", "at ", "⁃ "])
 }
 
 /// How lines begin that go on with a report after a blank line.

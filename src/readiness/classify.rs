@@ -83,11 +83,11 @@ fn signal(block: &Block, error: CompileError) -> Signal {
 }
 
 fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
-    // Code and stack of an open report quote anything: they are no words of the server.
+    // Code and stack of an open report quote anything, and servers do not speak from that far in.
     let text = |line| std::str::from_utf8(line).ok();
     if let Some(block) = &mut reports.open[stream]
         && let Some(line) = text(line)
-        && is_frame(line)
+        && (line.starts_with("    ") || is_frame(line))
     {
         block.push_frame(line);
         return;

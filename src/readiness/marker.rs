@@ -75,7 +75,7 @@ macro_rules! keywords {
 
 // Lines without any of these words mean nothing, and are not looked at twice.
 keywords! {
-    Cross = "⨯", Tick = "✓", Circle = "○", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
+    Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
     NotFound = "ot found", Expose = "to expose", Environment = "nvironment", Env = "process.env", Script = "cript",
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
@@ -164,7 +164,7 @@ fn marked(rest: &str) -> Marker<'_> {
     if rest.starts_with("Failed to load next.config") || rest.starts_with("Invalid next.config") {
         return Marker::Opens(Format::Config);
     }
-    if rest.starts_with("Another ") && rest.contains("already running") || rest.contains("acquire lock") {
+    if rest.starts_with("Another ") && rest.contains("already running") || rest.starts_with("Unable to acquire lock") {
         return Marker::Problem(Problem::AlreadyRunning);
     }
     if rest.contains("EADDRINUSE") {
@@ -184,16 +184,19 @@ fn marked(rest: &str) -> Marker<'_> {
 /// A line that says, without Next's mark, that something failed.
 fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys) -> Option<Marker<'a>> {
     let opens = |format| Some(Marker::Opens(format));
-    if let Some(rest) = text.split_once("[vite] ").map(|(_, rest)| rest) {
+    if keys.any(&[Key::Vite])
+        && let Some(rest) = text.split_once("[vite] ").map(|(_, rest)| rest)
+    {
         return Some(vite(rest));
     }
-    if text.starts_with("Failed to compile") || text.contains("uild failed with ") && text.ends_with("errors:") {
+    if text.starts_with("Failed to compile") || text.ends_with("errors:") && text.contains("uild failed with ") {
         return opens(Format::Webpack);
     }
     if text.starts_with("failed to load config from") || text.starts_with("Failed to load PostCSS config") {
         return opens(Format::Config);
     }
-    if text.contains("Failed to run dependency scan") || text.contains("Failed to scan for dependencies") {
+    let failed = keys.any(&[Key::Failed]);
+    if failed && (text.contains("Failed to run dependency scan") || text.contains("Failed to scan for dependencies")) {
         return opens(Format::Vite);
     }
     if text.starts_with("✘ [ERROR]") {
@@ -211,7 +214,7 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
     if timed && body.starts_with("[ERROR]") || text.starts_with("ERROR  ") {
         return opens(Format::Page);
     }
-    if text.contains("rror TS") && leading(text, false).is_some_and(|(_, rest)| rest.contains("error TS")) {
+    if keys.any(&[Key::Ts]) && leading(text, false).is_some_and(|(_, rest)| rest.contains("error TS")) {
         return opens(Format::Check);
     }
     if let Some(problem) = problem(text, keys) {
@@ -221,10 +224,10 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
         return opens(Format::Environment);
     }
     // At the margin only: an indented one is a cause within another.
-    let head = line.strip_prefix("Uncaught ").unwrap_or(line).split(": ").next().unwrap_or(line);
+    let (head, rest) = line.strip_prefix("Uncaught ").unwrap_or(line).split_once(':')?;
     let head = head.strip_suffix(']').and_then(|head| head.split_once(" [")).map_or(head, |(head, _)| head);
-    let exception =
-        head.len() < line.len() && head.ends_with("Error") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let named = head.ends_with("Error") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let exception = named && (rest.is_empty() || rest.starts_with(' '));
     exception.then_some(Marker::Opens(Format::Crash))
 }
 
@@ -276,7 +279,7 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
         return Some(marker);
     }
     if keys.any(&[K::Ready, K::View, K::Listening, K::Running, K::Started, K::Local])
-        && let Some(marker) = up(text)
+        && let Some(marker) = up(text, keys)
     {
         return Some(marker);
     }
@@ -349,16 +352,16 @@ fn compiled(text: &str) -> Option<Marker<'_>> {
 }
 
 /// The lines by which servers say that they are up, and where.
-fn up(text: &str) -> Option<Marker<'_>> {
-    let lower = |word: &str| text.find(word).map(|at| &text[at + word.len()..]);
-    let ready_in = lower("ready in ").or_else(|| lower("Ready in ")).and_then(|rest| rest.bytes().next());
-    if ready_in.is_some_and(|byte| byte.is_ascii_digit()) || text.starts_with("You can now view ") {
-        return Some(Marker::Ready(None));
+fn up(text: &str, keys: Keys) -> Option<Marker<'_>> {
+    use Key as K;
+    let after = |word: &str| text.find(word).map(|at| &text[at + word.len()..]);
+    if keys.any(&[K::Ready, K::View]) {
+        let timed = after("eady in ").and_then(|rest| rest.bytes().next()).is_some_and(|byte| byte.is_ascii_digit());
+        if timed || text.starts_with("You can now view ") {
+            return Some(Marker::Ready(None));
+        }
     }
-    if text.contains("started server on")
-        || text.contains("ready started server")
-        || text.contains("ready - started server")
-    {
+    if keys.any(&[K::Started]) && after("tarted server").is_some() {
         return Some(Marker::Ready(url_port(text)));
     }
     let local = text.trim_start_matches(['➜', '┃', '-', '>', ' ']);
@@ -366,8 +369,9 @@ fn up(text: &str) -> Option<Marker<'_>> {
         let port = rest.trim_start_matches([':', ' ']).strip_prefix("http").and_then(url_port)?;
         return Some(if text.starts_with('➜') { Marker::Ready(Some(port)) } else { Marker::Listening(port) });
     }
+    keys.any(&[K::Ready, K::Listening, K::Running, K::Started]).then_some(())?;
     let said = ["Ready on ", "istening on ", "istening at ", "unning on ", "unning at ", "tarted on ", "tarted at "];
-    let rest = said.iter().find_map(|said| lower(said))?;
+    let rest = said.iter().find_map(|said| after(said))?;
     let rest = rest.trim_start_matches(':').trim_start();
     let port = rest.strip_prefix("port ").map(|rest| rest.trim_start_matches([':', ' ']));
     let port = port.and_then(|rest| number(rest)?.0.try_into().ok());
@@ -407,8 +411,8 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
         }
     }
     // Create React App asks whether to take another port, and nobody is there to answer.
-    if let Some((_, rest)) =
-        text.split_once("Something is already running on port ").filter(|_| keys.any(&[K::Running]))
+    if keys.any(&[K::Running])
+        && let Some(rest) = text.split_once("Something is already running on port ").map(|(_, rest)| rest)
     {
         return Some(Problem::AddressInUse(number(rest).and_then(|(port, _)| port.try_into().ok())));
     }

@@ -15,6 +15,7 @@ mod redact;
 mod report;
 mod signal;
 mod tracker;
+mod words;
 
 pub use classify::Classifier;
 pub use lines::LineSplitter;
