@@ -14,6 +14,7 @@ SERVICES := $(PYTHON) tools/services.py --
 # Pinned, so that a run next month is the run of today.
 MATURIN := maturin==1.16.0
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
