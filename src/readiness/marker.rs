@@ -2,12 +2,11 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
 use super::place::{is_source, leading, number};
 use super::problem::Problem;
 use super::report::is_environment;
 use super::signal::Ends;
+use super::words::Finder;
 
 /// Who prints a block about an error, which tells how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +83,7 @@ keywords! {
     Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘",
 }
 
-#[expect(clippy::expect_used, reason = "the words are literals and every test builds it")]
-static FINDER: LazyLock<AhoCorasick> =
-    LazyLock::new(|| AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(KEYWORDS).expect("literal words"));
+static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
 
 /// Which keywords a line holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +91,8 @@ pub(super) struct Keys(u64);
 
 impl Keys {
     pub(super) fn of(line: &[u8]) -> Self {
-        let mut keys = FINDER.find_iter(line).fold(0, |keys, found| keys | 1 << found.pattern().as_u32());
+        let mut keys = 0;
+        FINDER.each(line, |word| keys |= 1 << word);
         // Node names the place of an exception before it: `/app/server.js:3`.
         if line.first() == Some(&b'/') || line.starts_with(b"file://") || line.starts_with(b"node:") {
             keys |= 1 << 63;

@@ -2,14 +2,13 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use memchr::memmem;
 
 use super::block::MAX_BYTES;
 use super::marker::{Format, after_clock};
 use super::place::{self, Place, anywhere, in_project, is_foreign, is_source, leading, number};
 use super::redact::without_passwords;
-use super::words::{after, begins, lines};
+use super::words::{Finder, after, begins, lines};
 use crate::preview::{CompileError, ErrorKind};
 
 /// The errors that a block tells of. None, where it turns out to be ordinary output.
@@ -556,17 +555,17 @@ const WORDS: &[(Word, &[&str])] = &[
     (Word::Environment, &["nvironment variable", "NVIRONMENT VARIABLE", "nv var", "NV VAR", "process.env", "nvironment Variable"]),
 ];
 
-#[expect(clippy::expect_used, reason = "the words are literals and every test builds it")]
-static FINDER: LazyLock<(AhoCorasick, Vec<Word>)> = LazyLock::new(|| {
+static FINDER: LazyLock<(Finder, Vec<Word>)> = LazyLock::new(|| {
     let words = WORDS.iter().flat_map(|(kind, words)| words.iter().map(|word| (*kind, *word)));
     let (kinds, words): (Vec<Word>, Vec<&str>) = words.unzip();
-    let finder = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(words).expect("literal words");
-    (finder, kinds)
+    (Finder::new(&words), kinds)
 });
 
 fn words(line: &str) -> u8 {
     let (finder, kinds) = &*FINDER;
-    finder.find_iter(line).fold(0, |words, found| words | 1 << kinds[found.pattern().as_usize()] as u8)
+    let mut words = 0;
+    finder.each(line.as_bytes(), |word| words |= 1 << kinds[word] as u8);
+    words
 }
 
 fn kind(format: Format, draft: &Draft<'_>) -> ErrorKind {
