@@ -14,6 +14,7 @@ SERVICES := $(PYTHON) tools/services.py --
 # Pinned, so that a run next month is the run of today.
 MATURIN := maturin==1.16.0
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +39,12 @@ ticket: $(BUILD)/ticket-env/stamp ## An agent's own test suite against the wheel
 	cp $(SUITE) $(BUILD)/ticket/
 	touch $(BUILD)/ticket/pytest.ini
 	cd $(BUILD)/ticket && ../ticket-env/bin/python -m pytest -q
+
+# libFuzzer needs the compiler's unstable flags, not another compiler.
+fuzz: $(BUILD)/bin/cargo-fuzz ## Random output in random pieces through the log reader (FUZZ_SECONDS=60)
+	mkdir -p $(BUILD)/fuzz-corpus && cp tests/data/dev-servers/*.log $(BUILD)/fuzz-corpus/
+	RUSTC_BOOTSTRAP=1 $(BUILD)/bin/cargo-fuzz run --sanitizer none classifier $(BUILD)/fuzz-corpus -- \
+		-max_len=8192 -max_total_time=$(or $(FUZZ_SECONDS),60)
 
 lint: $(BUILD)/lint-env/stamp $(BUILD)/bin/cargo-deny ## Format, clippy, ruff, mypy, pyright, stubtest, licences, one TLS provider
 	cargo fmt --check
@@ -94,4 +101,8 @@ $(BUILD)/bin/cargo-deny:
 	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/deny-target
 	rm -rf $(BUILD)/deny-target
 
-.PHONY: help demo test soak ticket lint dev wheel clean
+$(BUILD)/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/fuzz-tool-target
+	rm -rf $(BUILD)/fuzz-tool-target
+
+.PHONY: help demo test soak fuzz ticket lint dev wheel clean

@@ -9,6 +9,7 @@ __all__ = [
     "HookCall",
     "HookReply",
     "__version__",
+    "before_fork",
     "check_settings",
     "container_name",
     "engine_address",
@@ -113,6 +114,9 @@ class HookReply:
         """Hands down what the method returned; raises when that cannot be used."""
     def failed(self, message: str) -> None:
         """Tells the core that the method raised."""
+
+def before_fork() -> None:
+    """Called before Python forks."""
 
 def check_settings(settings: dict[str, Any]) -> None:
     """Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used."""

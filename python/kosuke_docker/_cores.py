@@ -93,6 +93,11 @@ async def _ended(ending: _core.Ending, patience: float) -> None:
     thread.join()  # It has nothing left to do.
 
 
+if hasattr(os, "register_at_fork"):
+    # Without a core there is no thread that could be building it.
+    os.register_at_fork(before=lambda: _core.before_fork() if _all else None)
+
+
 @atexit.register
 def _at_exit() -> None:
     mine = [attachment for attachment in list(_all) if attachment.usable()]

@@ -267,7 +267,10 @@ impl Core {
         let (service, patience) = (self.service.clone(), seconds(patience)?);
         self.alive.end();
         awaitable(py, async move {
-            service.close(patience).await;
+            let left = service.close(patience).await;
+            if left > 0 {
+                log::warn!(target: "kosuke_docker::service", "closed with {left} tasks still ending");
+            }
             Ok(Nothing)
         })
     }
@@ -280,7 +283,8 @@ impl Core {
     /// Ends the service's tasks at exit, where no loop runs.
     fn close_now(&self, py: Python<'_>, patience: f64) -> PyResult<()> {
         let (handle, patience) = (handle()?, seconds(patience)?);
-        py.detach(|| handle.block_on(self.service.close(patience)));
+        // What is still ending then is ended with the runtime.
+        py.detach(|| _ = handle.block_on(self.service.close(patience)));
         Ok(())
     }
 }

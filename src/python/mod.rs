@@ -94,6 +94,12 @@ mod _core {
         runtime::release().map_err(|()| pyo3::exceptions::PyBlockingIOError::new_err("calls are being answered"))
     }
 
+    /// Called before Python forks.
+    #[pyfunction]
+    fn before_fork(py: Python<'_>) {
+        py.detach(crate::readiness::prepare);
+    }
+
     /// The kinds of events.
     #[pyfunction]
     fn event_kinds() -> Vec<&'static str> {

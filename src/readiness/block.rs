@@ -2,10 +2,11 @@
 
 use super::marker::Format;
 use super::place::leading;
+use super::words::begins;
 
 /// More of a block is not kept: what matters comes first.
 const MAX_LINES: usize = 64;
-const MAX_BYTES: usize = 8 * 1024;
+pub(super) const MAX_BYTES: usize = 8 * 1024;
 
 /// A block that stands open.
 #[derive(Debug)]
@@ -29,14 +30,24 @@ impl Block {
     }
 
     pub(super) fn push(&mut self, line: &str) {
-        let line = line.trim_end();
+        let line = line.trim_ascii_end();
         self.blank = line.is_empty();
+        self.message &= !self.blank;
         if self.lines == 1 && line.starts_with("Parsing ") {
             self.headed = true;
-        } else if !self.blank && !is_frame(line) {
+        } else if !self.blank {
             self.headed = false;
         }
-        self.message &= !self.blank && !is_frame(line);
+        self.keep(line);
+    }
+
+    /// Takes in a line of code or of a stack.
+    pub(super) fn push_frame(&mut self, line: &str) {
+        (self.blank, self.message) = (false, false);
+        self.keep(line.trim_ascii_end());
+    }
+
+    fn keep(&mut self, line: &str) {
         if self.lines < MAX_LINES && self.text.len() + line.len() < MAX_BYTES {
             self.lines += 1;
             self.text.push_str(line);
@@ -49,12 +60,17 @@ impl Block {
         self.text.trim_end().trim_start_matches('\n')
     }
 
+    /// Whether it reads the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.format == other.format && self.text() == other.text()
+    }
+
     /// Whether a line that could open a block of its own is a part of this one.
     pub(super) fn absorbs(&self, format: Format, line: &str) -> bool {
         let first = self.lines == 1;
         match format {
             // Exceptions stand in every report; Node names the place of one before it.
-            Format::Crash if self.format == Format::Crash => !self.text.contains("Error"),
+            Format::Crash if self.format == Format::Crash => !self.text.contains("Error: "),
             Format::Crash => self.goes_on(line),
             Format::Environment => self.format != Format::Environment && self.goes_on(line),
             // Next 14 tells the place first: `⨯ app/page.js (3:21) @ price`, then `⨯ TypeError: ...`.
@@ -72,8 +88,7 @@ impl Block {
             || text.len() < line.len()
             || self.message
             || self.headed
-            || is_frame(line)
-            || MORE.iter().any(|head| text.starts_with(head))
+            || begins(text, &MORE)
             || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
             || self.blank && leading(text, true).is_some()
     }
@@ -81,11 +96,11 @@ impl Block {
 
 /// A line of a frame of code, or of a stack: whatever it quotes is no word of the server.
 pub(super) fn is_frame(line: &str) -> bool {
-    let text = line.trim_start();
-    let rest = text.strip_prefix('>').unwrap_or(text).trim_start();
+    let text = line.trim_ascii_start();
+    let rest = text.strip_prefix('>').unwrap_or(text).trim_ascii_start();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = rest[digits..].trim_start();
-    rest.starts_with(['|', '│', '┃']) || digits == 0 && ([": ", "at ", "⁃ "].iter().any(|head| rest.starts_with(head)))
+    let rest = rest[digits..].trim_ascii_start();
+    begins(rest, &["|", "│", "┃"]) || digits == 0 && begins(rest, &[": ", "at ", "⁃ "])
 }
 
 /// How lines begin that go on with a report after a blank line.

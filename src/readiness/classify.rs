@@ -6,14 +6,22 @@ use super::marker::{self, Format, Keys, Marker};
 use super::patterns::Patterns;
 use super::report;
 use super::signal::{Ends, Signal};
-use crate::preview::ErrorKind;
+use crate::preview::{CompileError, ErrorKind};
 
 /// Reads the output of one run of one container. Chunks may be split anywhere; stdout and stderr may interleave.
 #[derive(Debug, Default)]
 pub struct Classifier {
     patterns: Patterns,
     splitters: [LineSplitter; 2],
-    blocks: [Option<Block>; 2],
+    reports: Reports,
+}
+
+/// The reports of both streams.
+#[derive(Debug, Default)]
+struct Reports {
+    open: [Option<Block>; 2],
+    /// The last one and what was read in it: servers print the same one for every request.
+    last: Option<(Block, Vec<Signal>)>,
 }
 
 impl Classifier {
@@ -26,96 +34,111 @@ impl Classifier {
     /// Takes a chunk of one stream and hands what it says to `sink`.
     pub fn push(&mut self, stderr: bool, bytes: &[u8], sink: &mut impl FnMut(Signal)) {
         let stream = usize::from(stderr);
-        let Self { patterns, splitters, blocks } = self;
-        splitters[stream].each(bytes, &mut |line| take(patterns, blocks, stream, line, sink));
+        let Self { patterns, splitters, reports } = self;
+        splitters[stream].each(bytes, &mut |line| take(patterns, reports, stream, line, sink));
     }
 
     /// The output went quiet or ended: what stands open is whole.
     pub fn settle(&mut self, sink: &mut impl FnMut(Signal)) {
-        for block in &mut self.blocks {
-            close(block, sink);
+        for stream in 0..self.reports.open.len() {
+            self.reports.close(stream, sink);
         }
     }
 
     /// Whether a report of an error stands open, so that [`Self::settle`] has something to give.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.blocks.iter().any(Option::is_some)
+        self.reports.open.iter().any(Option::is_some)
     }
 }
 
-fn close(block: &mut Option<Block>, sink: &mut impl FnMut(Signal)) {
-    let Some(block) = block.take() else { return };
-    for error in report::errors(block.format, block.text()) {
-        let ends = match (block.format, error.kind) {
-            // Vite restarts with a configuration that loads; an error in it is none of a module's.
-            (Format::Vite, ErrorKind::Config) => Ends::Rebuilt,
-            (Format::Crash, ErrorKind::Environment) => Ends::Answer,
-            (Format::Crash, _) if report::is_fatal(block.text()) => Ends::Answer,
-            (format, _) => format.ends(),
+impl Reports {
+    fn close(&mut self, stream: usize, sink: &mut impl FnMut(Signal)) {
+        let Some(block) = self.open[stream].take() else { return };
+        let signals = match self.last.take() {
+            Some((last, signals)) if last.is_like(&block) => signals,
+            _ => report::errors(block.format, block.text()).into_iter().map(|error| signal(&block, error)).collect(),
         };
-        sink(Signal::Error(error, ends));
+        for signal in &signals {
+            sink(signal.clone());
+        }
+        self.last = Some((block, signals));
+    }
+
+    fn open(&mut self, stream: usize, format: Format, line: &str, sink: &mut impl FnMut(Signal)) {
+        self.close(stream, sink);
+        self.open[stream] = Some(Block::new(format, line));
     }
 }
 
-fn take(
-    patterns: &Patterns,
-    blocks: &mut [Option<Block>; 2],
-    stream: usize,
-    line: &[u8],
-    sink: &mut impl FnMut(Signal),
-) {
+fn signal(block: &Block, error: CompileError) -> Signal {
+    let ends = match (block.format, error.kind) {
+        // Vite restarts with a configuration that loads; an error in it is none of a module's.
+        (Format::Vite, ErrorKind::Config) => Ends::Rebuilt,
+        (Format::Crash, ErrorKind::Environment) => Ends::Answer,
+        (Format::Crash, _) if report::is_fatal(block.text()) => Ends::Answer,
+        (format, _) => format.ends(),
+    };
+    Signal::Error(error, ends)
+}
+
+fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
+    // Code and stack of an open report quote anything, and servers do not speak from that far in.
+    let text = |line| std::str::from_utf8(line).ok();
+    if let Some(block) = &mut reports.open[stream]
+        && let Some(line) = text(line)
+        && (line.starts_with("    ") || is_frame(line))
+    {
+        block.push_frame(line);
+        return;
+    }
     let own = patterns.ready.is_some() || patterns.error.is_some();
     let keys = Keys::of(line);
-    if keys.is_empty() && blocks[stream].is_none() && !own {
+    if keys.is_empty() && reports.open[stream].is_none() && !own {
         return;
     }
-    let line = String::from_utf8_lossy(line);
-    let line = line.as_ref();
-    if let Some(block) = &mut blocks[stream]
-        && is_frame(line)
-    {
-        block.push(line);
-        return;
-    }
+    let whole;
+    let line = if let Some(line) = text(line) {
+        line
+    } else {
+        whole = String::from_utf8_lossy(line);
+        whole.as_ref()
+    };
     if patterns.error.as_ref().is_some_and(|error| error.is_match(line)) {
-        close(&mut blocks[stream], sink);
-        blocks[stream] = Some(Block::new(Format::Own, line));
+        reports.open(stream, Format::Own, line, sink);
         return;
     }
     if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(line)) {
-        close(&mut blocks[stream], sink);
+        reports.close(stream, sink);
         sink(Signal::Ready);
         return;
     }
     let marker = if keys.is_empty() { None } else { marker::read(line, keys) };
     let Some(marker) = marker else {
-        match &mut blocks[stream] {
+        match &mut reports.open[stream] {
             Some(block) if block.goes_on(line) => block.push(line),
-            open => close(open, sink),
+            _ => reports.close(stream, sink),
         }
         return;
     };
     if let Marker::Opens(format) = marker {
-        match &mut blocks[stream] {
+        match &mut reports.open[stream] {
             Some(block) if block.absorbs(format, line) => block.push(line),
-            open => {
-                close(open, sink);
-                *open = Some(Block::new(format, line));
-            }
+            _ => reports.open(stream, format, line, sink),
         }
         return;
     }
     if matches!(marker, Marker::Problem(_))
-        && blocks[stream].as_ref().is_some_and(|block| block.format == Format::Crash)
+        && reports.open[stream].as_ref().is_some_and(|block| block.format == Format::Crash)
     {
         // The exception is the problem itself.
-        blocks[stream] = None;
+        reports.open[stream] = None;
     }
-    close(&mut blocks[stream], sink);
-    if matches!(marker, Marker::Answered | Marker::Rebuilt | Marker::Checked | Marker::Updated(_) | Marker::Reloaded) {
+    reports.close(stream, sink);
+    if matches!(marker, Marker::Answered | Marker::Rebuilt | Marker::Checked(_) | Marker::Updated(_) | Marker::Reloaded)
+    {
         // What the other stream told before must not come after what ends it.
-        close(&mut blocks[1 - stream], sink);
+        reports.close(1 - stream, sink);
     }
     give(marker, sink);
 }
@@ -133,7 +156,7 @@ fn give(marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
         Marker::Compiled => sink(Signal::Compiled),
         Marker::Answered => sink(Signal::Answered),
         Marker::Rebuilt => sink(Signal::Rebuilt),
-        Marker::Checked => sink(Signal::Checked),
+        Marker::Checked(errors) => sink(Signal::Checked(errors)),
         Marker::Updated(paths) => {
             for path in paths.split(", ") {
                 // A repeated update carries a count: `/src/App.jsx (x2)`.

@@ -2,12 +2,11 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
 use super::place::{is_source, leading, number};
 use super::problem::Problem;
 use super::report::is_environment;
 use super::signal::Ends;
+use super::words::Finder;
 
 /// Who prints a block about an error, which tells how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub(super) enum Marker<'a> {
     Compiled,
     Answered,
     Rebuilt,
-    Checked,
+    Checked(u32),
     /// The modules, comma by comma.
     Updated(&'a str),
     Reloaded,
@@ -75,7 +74,7 @@ macro_rules! keywords {
 
 // Lines without any of these words mean nothing, and are not looked at twice.
 keywords! {
-    Cross = "⨯", Tick = "✓", Circle = "○", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
+    Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
     NotFound = "ot found", Expose = "to expose", Environment = "nvironment", Env = "process.env", Script = "cript",
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
@@ -84,9 +83,12 @@ keywords! {
     Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘",
 }
 
-#[expect(clippy::expect_used, reason = "the words are literals and every test builds it")]
-static FINDER: LazyLock<AhoCorasick> =
-    LazyLock::new(|| AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(KEYWORDS).expect("literal words"));
+static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
+
+/// Builds what is built at first use.
+pub(super) fn prepare() {
+    LazyLock::force(&FINDER);
+}
 
 /// Which keywords a line holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,8 @@ pub(super) struct Keys(u64);
 
 impl Keys {
     pub(super) fn of(line: &[u8]) -> Self {
-        let mut keys = FINDER.find_iter(line).fold(0, |keys, found| keys | 1 << found.pattern().as_u32());
+        let mut keys = 0;
+        FINDER.each(line, |word| keys |= 1 << word);
         // Node names the place of an exception before it: `/app/server.js:3`.
         if line.first() == Some(&b'/') || line.starts_with(b"file://") || line.starts_with(b"node:") {
             keys |= 1 << 63;
@@ -130,7 +133,7 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     // Errors first: a line of one kind may quote a word of another.
     if keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool]) {
         if let Some(rest) = after_mark(text) {
-            return marked(rest);
+            return Some(marked(rest));
         }
         if let Some(marker) = failure(line, text, timed.unwrap_or(text), timed.is_some(), keys) {
             return Some(marker);
@@ -160,15 +163,15 @@ fn after_mark(text: &str) -> Option<&str> {
 }
 
 /// What a line that Next marks as an error opens.
-fn marked(rest: &str) -> Option<Marker<'_>> {
+fn marked(rest: &str) -> Marker<'_> {
     if rest.starts_with("Failed to load next.config") || rest.starts_with("Invalid next.config") {
-        return Some(Marker::Opens(Format::Config));
+        return Marker::Opens(Format::Config);
     }
-    if rest.starts_with("Another ") && rest.contains("already running") || rest.contains("acquire lock") {
-        return Some(Marker::Problem(Problem::AlreadyRunning));
+    if rest.starts_with("Another ") && rest.contains("already running") || rest.starts_with("Unable to acquire lock") {
+        return Marker::Problem(Problem::AlreadyRunning);
     }
     if rest.contains("EADDRINUSE") {
-        return Some(Marker::Problem(Problem::AddressInUse(last_port(rest))));
+        return Marker::Problem(Problem::AddressInUse(last_port(rest)));
     }
     let first = rest.trim_start_matches('[').split([':', ' ']).next().unwrap_or(rest);
     let opens = leading(rest, true).is_some_and(|(place, _)| is_source(place.file))
@@ -178,22 +181,25 @@ fn marked(rest: &str) -> Option<Marker<'_>> {
         || first == "uncaughtException"
         || rest.starts_with("Module not found")
         || is_environment(rest);
-    Some(if opens { Marker::Opens(Format::Next) } else { Marker::Ends })
+    if opens { Marker::Opens(Format::Next) } else { Marker::Ends }
 }
 
 /// A line that says, without Next's mark, that something failed.
 fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys) -> Option<Marker<'a>> {
     let opens = |format| Some(Marker::Opens(format));
-    if let Some(rest) = text.split_once("[vite] ").map(|(_, rest)| rest) {
+    if keys.any(&[Key::Vite])
+        && let Some(rest) = text.split_once("[vite] ").map(|(_, rest)| rest)
+    {
         return Some(vite(rest));
     }
-    if text.starts_with("Failed to compile") || text.contains("uild failed with ") && text.ends_with("errors:") {
+    if text.starts_with("Failed to compile") || text.ends_with("errors:") && text.contains("uild failed with ") {
         return opens(Format::Webpack);
     }
     if text.starts_with("failed to load config from") || text.starts_with("Failed to load PostCSS config") {
         return opens(Format::Config);
     }
-    if text.contains("Failed to run dependency scan") || text.contains("Failed to scan for dependencies") {
+    let failed = keys.any(&[Key::Failed]);
+    if failed && (text.contains("Failed to run dependency scan") || text.contains("Failed to scan for dependencies")) {
         return opens(Format::Vite);
     }
     if text.starts_with("✘ [ERROR]") {
@@ -211,7 +217,7 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
     if timed && body.starts_with("[ERROR]") || text.starts_with("ERROR  ") {
         return opens(Format::Page);
     }
-    if text.contains("rror TS") && leading(text, false).is_some_and(|(_, rest)| rest.contains("error TS")) {
+    if keys.any(&[Key::Ts]) && leading(text, false).is_some_and(|(_, rest)| rest.contains("error TS")) {
         return opens(Format::Check);
     }
     if let Some(problem) = problem(text, keys) {
@@ -221,10 +227,10 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
         return opens(Format::Environment);
     }
     // At the margin only: an indented one is a cause within another.
-    let head = line.strip_prefix("Uncaught ").unwrap_or(line).split(": ").next().unwrap_or(line);
+    let (head, rest) = line.strip_prefix("Uncaught ").unwrap_or(line).split_once(':')?;
     let head = head.strip_suffix(']').and_then(|head| head.split_once(" [")).map_or(head, |(head, _)| head);
-    let exception =
-        head.len() < line.len() && head.ends_with("Error") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let named = head.ends_with("Error") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let exception = named && (rest.is_empty() || rest.starts_with(' '));
     exception.then_some(Marker::Opens(Format::Crash))
 }
 
@@ -265,16 +271,18 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
     {
         return Some(marker);
     }
-    if keys.any(&[K::Compil, K::Build]) {
-        if let Some(marker) = compiled(text) {
-            return Some(marker);
-        }
+    if keys.any(&[K::Compil, K::Build])
+        && let Some(marker) = compiled(text)
+    {
+        return Some(marker);
     }
-    if keys.any(&[K::Found, K::Issues]) && (text.starts_with("No issues found") || is_check(timed.unwrap_or(text))) {
-        return Some(Marker::Checked);
+    if keys.any(&[K::Found, K::Issues])
+        && let Some(marker) = checked(timed.unwrap_or(text))
+    {
+        return Some(marker);
     }
     if keys.any(&[K::Ready, K::View, K::Listening, K::Running, K::Started, K::Local])
-        && let Some(marker) = up(text)
+        && let Some(marker) = up(text, keys)
     {
         return Some(marker);
     }
@@ -287,12 +295,15 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
     text.starts_with(['⨯', '✓', '○']).then_some(Marker::Ends)
 }
 
-/// `Found 2 errors.`, `[TypeScript] Found 0 errors. Watching for file changes.`
-fn is_check(text: &str) -> bool {
+/// `Found 2 errors.`, `[TypeScript] Found 0 errors. Watching for file changes.`, `No issues found.`
+fn checked(text: &str) -> Option<Marker<'_>> {
     let text = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(text, |(_, rest)| rest);
     let text = text.trim_start_matches("- ");
-    let count = text.strip_prefix("Found ").and_then(number);
-    count.is_some_and(|(_, rest)| rest.starts_with(" error"))
+    if text.starts_with("No issues found") {
+        return Some(Marker::Checked(0));
+    }
+    let (count, rest) = number(text.strip_prefix("Found ")?)?;
+    rest.starts_with(" error").then_some(Marker::Checked(count))
 }
 
 /// `GET / 200 in 305ms`, ` [200] / 19ms`, `[500] GET /`.
@@ -344,16 +355,16 @@ fn compiled(text: &str) -> Option<Marker<'_>> {
 }
 
 /// The lines by which servers say that they are up, and where.
-fn up(text: &str) -> Option<Marker<'_>> {
-    let lower = |word: &str| text.find(word).map(|at| &text[at + word.len()..]);
-    let ready_in = lower("ready in ").or_else(|| lower("Ready in ")).and_then(|rest| rest.bytes().next());
-    if ready_in.is_some_and(|byte| byte.is_ascii_digit()) || text.starts_with("You can now view ") {
-        return Some(Marker::Ready(None));
+fn up(text: &str, keys: Keys) -> Option<Marker<'_>> {
+    use Key as K;
+    let after = |word: &str| text.find(word).map(|at| &text[at + word.len()..]);
+    if keys.any(&[K::Ready, K::View]) {
+        let timed = after("eady in ").and_then(|rest| rest.bytes().next()).is_some_and(|byte| byte.is_ascii_digit());
+        if timed || text.starts_with("You can now view ") {
+            return Some(Marker::Ready(None));
+        }
     }
-    if text.contains("started server on")
-        || text.contains("ready started server")
-        || text.contains("ready - started server")
-    {
+    if keys.any(&[K::Started]) && after("tarted server").is_some() {
         return Some(Marker::Ready(url_port(text)));
     }
     let local = text.trim_start_matches(['➜', '┃', '-', '>', ' ']);
@@ -361,8 +372,9 @@ fn up(text: &str) -> Option<Marker<'_>> {
         let port = rest.trim_start_matches([':', ' ']).strip_prefix("http").and_then(url_port)?;
         return Some(if text.starts_with('➜') { Marker::Ready(Some(port)) } else { Marker::Listening(port) });
     }
+    keys.any(&[K::Ready, K::Listening, K::Running, K::Started]).then_some(())?;
     let said = ["Ready on ", "istening on ", "istening at ", "unning on ", "unning at ", "tarted on ", "tarted at "];
-    let rest = said.iter().find_map(|said| lower(said))?;
+    let rest = said.iter().find_map(|said| after(said))?;
     let rest = rest.trim_start_matches(':').trim_start();
     let port = rest.strip_prefix("port ").map(|rest| rest.trim_start_matches([':', ' ']));
     let port = port.and_then(|rest| number(rest)?.0.try_into().ok());
@@ -390,13 +402,22 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
             && rest.contains("in use")
             && let Ok(wanted) = wanted.try_into()
         {
-            let used = rest.split_once("port ").and_then(|(_, rest)| number(rest)?.0.try_into().ok());
+            let used = rest
+                .split_once("port ")
+                .or_else(|| rest.split_once("trying "))
+                .and_then(|(_, rest)| number(rest)?.0.try_into().ok());
             return Some(if used.is_some() || rest.contains("another") {
                 Problem::PortMoved { wanted, used }
             } else {
                 Problem::AddressInUse(Some(wanted))
             });
         }
+    }
+    // Create React App asks whether to take another port, and nobody is there to answer.
+    if keys.any(&[K::Running])
+        && let Some(rest) = text.split_once("Something is already running on port ").map(|(_, rest)| rest)
+    {
+        return Some(Problem::AddressInUse(number(rest).and_then(|(port, _)| port.try_into().ok())));
     }
     if keys.any(&[K::Expose]) && text.contains("--host to expose") {
         return Some(Problem::LocalhostOnly);

@@ -15,6 +15,7 @@ mod redact;
 mod report;
 mod signal;
 mod tracker;
+mod words;
 
 pub use classify::Classifier;
 pub use lines::LineSplitter;
@@ -23,3 +24,11 @@ pub use problem::Problem;
 pub use redact::without_passwords;
 pub use signal::{Ends, Signal};
 pub use tracker::Readiness;
+
+/// Builds what is built at first use. A fork while another thread builds it would leave the child waiting for ever.
+pub fn prepare() {
+    marker::prepare();
+    place::prepare();
+    redact::prepare();
+    report::prepare();
+}

@@ -1,5 +1,11 @@
 //! Where an error is: `src/a.ts:3:5`, `src/a.ts(3,5)`, `./src/a.js 3:0-32`, `app/page.js (3:21)`.
 
+use std::sync::LazyLock;
+
+use memchr::memmem;
+
+use super::words::{after, begins};
+
 /// A file as it was printed, and the position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place<'a> {
@@ -14,10 +20,34 @@ impl<'a> Place<'a> {
     }
 }
 
-const SOURCES: [&str; 24] = [
-    "js", "jsx", "ts", "tsx", "mjs", "cjs", "mts", "cts", "vue", "svelte", "astro", "css", "scss", "sass", "less",
-    "mdx", "md", "html", "json", "prisma", "styl", "graphql", "gql", "pcss",
-];
+fn is_extension(word: &str) -> bool {
+    matches!(
+        word,
+        "js" | "jsx"
+            | "ts"
+            | "tsx"
+            | "mjs"
+            | "cjs"
+            | "mts"
+            | "cts"
+            | "vue"
+            | "svelte"
+            | "astro"
+            | "css"
+            | "scss"
+            | "sass"
+            | "less"
+            | "mdx"
+            | "md"
+            | "html"
+            | "json"
+            | "prisma"
+            | "styl"
+            | "graphql"
+            | "gql"
+            | "pcss"
+    )
+}
 
 /// The number that the text begins with, and the rest.
 pub(super) fn number(text: &str) -> Option<(u32, &str)> {
@@ -37,7 +67,7 @@ fn position(text: &str) -> Option<(u32, Option<u32>, &str)> {
 /// Whether a word is the path of a source file.
 pub(super) fn is_source(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path);
-    path.rsplit_once('.').is_some_and(|(before, extension)| !before.is_empty() && SOURCES.contains(&extension))
+    path.rsplit_once('.').is_some_and(|(before, extension)| !before.is_empty() && is_extension(extension))
 }
 
 /// The place that the text begins with, and the rest. `loose` takes a path without position.
@@ -63,7 +93,7 @@ fn end_of_path(word: &str) -> Option<usize> {
         let start = from + dot + 1;
         let length = word[start..].bytes().position(|byte| !byte.is_ascii_alphanumeric());
         let end = length.map_or(word.len(), |length| start + length);
-        if start > 1 && SOURCES.contains(&&word[start..end]) && !word[end..].starts_with(['/', '.', '-', '_', '\\']) {
+        if start > 1 && is_extension(&word[start..end]) && !word[end..].starts_with(['/', '.', '-', '_', '\\']) {
             // A query is a part of the name: `App.vue?vue&type=script`.
             let query = word[end..].starts_with('?');
             let query = if query { word[end..].find([':', '(', ')']).unwrap_or(word.len() - end) } else { 0 };
@@ -90,34 +120,33 @@ pub(super) fn anywhere(text: &str) -> Option<Place<'_>> {
     })
 }
 
+/// What stands before a path of the project.
+const ROOTS: [&str; 9] =
+    ["webpack-internal:///", "file://", "turbopack:///", "[project]/", "(rsc)/", "(ssr)/", "script:", "/app/", "./"];
+
 /// The file relative to the project's folder. None for the code of others.
 pub(super) fn in_project(file: &str) -> Option<&str> {
     let mut file = file.split('?').next().unwrap_or(file);
-    loop {
-        let shorter = [
-            "webpack-internal:///",
-            "file://",
-            "turbopack:///",
-            "[project]/",
-            "(rsc)/",
-            "(ssr)/",
-            "script:",
-            "/app/",
-            "./",
-        ]
-        .iter()
-        .find_map(|prefix| file.strip_prefix(prefix));
-        match shorter {
-            Some(shorter) => file = shorter,
-            None => break,
-        }
+    while let Some(shorter) = after(file, &ROOTS) {
+        file = shorter;
     }
     // A kit names the modules of the project from its root.
     if let Some(name) = file.strip_prefix('/').filter(|name| !name.contains('/')) {
         file = name;
     }
-    let foreign = file.contains("node_modules/") || file.starts_with("node:") || file.starts_with(".next/");
-    (!foreign && is_source(file)).then_some(file)
+    (!is_foreign(file) && is_source(file)).then_some(file)
+}
+
+static PACKAGES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("node_modules/"));
+
+/// Builds what is built at first use.
+pub(super) fn prepare() {
+    LazyLock::force(&PACKAGES);
+}
+
+/// Whether a path, or a call that holds one, is the code of others.
+pub(super) fn is_foreign(text: &str) -> bool {
+    begins(text, &["node:", ".next/"]) || PACKAGES.find(text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

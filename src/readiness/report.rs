@@ -2,11 +2,13 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use memchr::memmem;
 
+use super::block::MAX_BYTES;
 use super::marker::{Format, after_clock};
-use super::place::{self, Place, anywhere, in_project, is_source, leading, number};
+use super::place::{self, Place, anywhere, in_project, is_foreign, is_source, leading, number};
 use super::redact::without_passwords;
+use super::words::{Finder, after, begins, lines};
 use crate::preview::{CompileError, ErrorKind};
 
 /// The errors that a block tells of. None, where it turns out to be ordinary output.
@@ -14,7 +16,7 @@ pub(super) fn errors(format: Format, block: &str) -> Vec<CompileError> {
     let mut found: Vec<CompileError> = Vec::new();
     if format == Format::Vite && block.contains(UNRESOLVED) {
         found.extend(unresolved(block));
-    } else if matches!(format, Format::Next | Format::Webpack) {
+    } else if matches!(format, Format::Next | Format::Webpack) && has_sections(block) {
         let mut start = 0;
         for next in sections(block).chain([block.len()]) {
             found.extend(error(format, block[start..next].trim_end()));
@@ -37,14 +39,19 @@ fn unresolved(block: &str) -> impl Iterator<Item = CompileError> {
             file: importer.map(str::to_owned),
             line: None,
             column: None,
-            message: match importer {
+            message: cut(match importer {
                 Some(importer) => format!("Failed to resolve import \"{name}\" from \"{importer}\""),
                 None => format!("Failed to resolve import \"{name}\""),
-            },
+            }),
             kind: ErrorKind::ModuleNotFound,
-            raw: without_passwords(block),
+            raw: raw(block),
         })
     })
+}
+
+/// Most reports are of one error, which a search tells sooner than a look at each line.
+fn has_sections(block: &str) -> bool {
+    ["\n\n./", "\n\n../", "\n\n/"].iter().any(|word| memmem::find(block.as_bytes(), word.as_bytes()).is_some())
 }
 
 /// Where further errors of one report begin: Turbopack and `next build` put one below the other, without a mark.
@@ -60,7 +67,7 @@ fn sections(block: &str) -> impl Iterator<Item = usize> {
             && line.starts_with(['.', '/'])
             && leading(text, true).is_some_and(|(_, rest)| rest.is_empty());
         trace = (trace && !begins) || text.starts_with("Import trace");
-        told |= !text.is_empty() && !begins && start > 0 && leading(text, true).is_none();
+        told |= !told && !text.is_empty() && !begins && start > 0 && leading(text, true).is_none();
         blank = text.is_empty();
         begins.then_some(start)
     })
@@ -93,17 +100,20 @@ fn error(format: Format, block: &str) -> Option<CompileError> {
     let mut draft = Draft::default();
     // Before its message, Node prints code without a mark: only what names itself an error is a message there.
     let strict = matches!(format, Format::Config | Format::Crash);
-    for line in block.lines() {
+    for line in lines(block) {
         draft.line(line, strict);
+        // What follows a stack tells nothing more, and stacks are long.
+        if draft.called && draft.is_whole() {
+            break;
+        }
     }
     let kind = kind(format, &draft);
-    let place = draft.place(kind);
+    let place = draft.place();
     let message = draft.message.or(draft.headline)?;
     // Any program prints exceptions that it caught: what counts is one that the project cannot run with.
-    let telling = matches!(kind, ErrorKind::Environment | ErrorKind::ModuleNotFound)
-        && (is_fatal(block) || kind == ErrorKind::Environment);
-    if format == Format::Crash && !telling && place.is_none() {
-        return None;
+    if format == Format::Crash && place.is_none() {
+        let fatal = || kind == ErrorKind::ModuleNotFound && is_fatal(block);
+        (kind == ErrorKind::Environment || fatal()).then_some(())?;
     }
     let (file, line, column) = match place {
         Some(place) => (in_project(place.file).or(Some(place.file)), place.line, place.column),
@@ -115,7 +125,7 @@ fn error(format: Format, block: &str) -> Option<CompileError> {
         column,
         message: sentence(message, kind, block),
         kind,
-        raw: without_passwords(block),
+        raw: raw(block),
     })
 }
 
@@ -126,17 +136,16 @@ pub(super) fn is_fatal(block: &str) -> bool {
 
 impl<'a> Draft<'a> {
     fn line(&mut self, line: &'a str, strict: bool) {
-        let text = line.trim();
+        let text = line.trim_ascii();
         let Some(&first) = text.as_bytes().first() else { return };
-        if self.frame(line, text, first) {
-            return;
-        }
-        let call = text.strip_prefix("⁃ ").unwrap_or(text).trim_start_matches("(async ");
-        if let Some(call) = call.strip_prefix("at ").or_else(|| (call.len() < text.len()).then_some(call)) {
+        if let Some(call) = after(text, &["at ", "⁃ "]) {
             self.called = true;
-            if self.call.is_none() {
+            if self.call.is_none() && self.told.is_none_or(|told| told.line.is_none()) && !is_foreign(call) {
                 self.call = anywhere(call).filter(|place| in_project(place.file).is_some());
             }
+            return;
+        }
+        if self.frame(line, text, first) {
             return;
         }
         if let Some(file) = text.strip_prefix("File:").or_else(|| text.strip_prefix("FILE ")) {
@@ -148,7 +157,10 @@ impl<'a> Draft<'a> {
         let words = words(text);
         self.words |= words;
         self.environment |= words & (1 << Word::Environment as u8) != 0 && is_environment(text);
-        if ASIDES.iter().any(|head| text.starts_with(head)) {
+        if self.is_whole() {
+            return;
+        }
+        if begins(text, &ASIDES) {
             return;
         }
         let mut body = body(text);
@@ -201,9 +213,14 @@ impl<'a> Draft<'a> {
         } else if !strict || names_an_error(text) {
             self.message.get_or_insert(body);
         }
-        if self.importer.is_none() {
+        if self.importer.is_none() && self.words & (1 << Word::Missing as u8) != 0 {
             self.importer = importer(text);
         }
+    }
+
+    /// What is wrong, and where, is known.
+    fn is_whole(&self) -> bool {
+        self.message.is_some() && self.told.is_some_and(|told| told.line.is_some())
     }
 
     /// A line of a frame of code. Babel `> 1 | code`, SWC ` 1 | code` under `,-[file:1:1]`, esbuild ` 1 │ code`.
@@ -267,7 +284,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What was told outright, else the frame of code, else the first call in the project.
-    fn place(&self, kind: ErrorKind) -> Option<Place<'a>> {
+    fn place(&self) -> Option<Place<'a>> {
         let mut place = self
             .told
             .or_else(|| self.frame_file.or(self.importer).map(Place::of))
@@ -283,7 +300,6 @@ impl<'a> Draft<'a> {
             }
         } else if place.column.is_none()
             && let Some((None, column)) = self.caret
-            && kind == ErrorKind::Config
         {
             place.column = Some(column);
         }
@@ -386,9 +402,10 @@ const PREFIXES: [&str; 35] = [
 /// The text without what tools put before the message.
 fn body(text: &str) -> &str {
     let mut text = text;
-    if let Some(at) = text.find("[vite] ") {
-        text = &text[at + 7..];
-    } else if let Some(rest) = after_clock(text) {
+    if let Some(rest) = after_clock(text) {
+        text = rest;
+    }
+    if let Some(rest) = text.strip_prefix("[vite] ") {
         text = rest;
     }
     strip(text)
@@ -397,7 +414,7 @@ fn body(text: &str) -> &str {
 fn strip(mut text: &str) -> &str {
     loop {
         text = text.trim_start();
-        let shorter = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).or_else(|| code(text));
+        let shorter = after(text, &PREFIXES).or_else(|| code(text));
         match shorter {
             Some(shorter) => text = shorter,
             None => break,
@@ -471,14 +488,29 @@ fn sentence(message: &str, kind: ErrorKind, block: &str) -> String {
         let mut names: Vec<&str> = block.lines().filter_map(variable).collect();
         names.dedup();
         if !names.is_empty() {
-            return format!("{message}: {}", names.join(", "));
+            return cut(format!("{message}: {}", names.join(", ")));
         }
     }
     if message.starts_with("Can't resolve ") {
-        return format!("Module not found: {}", message.split(" in '").next().unwrap_or(&message));
+        return cut(format!("Module not found: {}", message.split(" in '").next().unwrap_or(&message)));
     }
-    let end = message.char_indices().nth(500).map_or(message.len(), |(at, _)| at);
-    message[..end].to_owned()
+    cut(message)
+}
+
+/// A sentence that is longer than this is none.
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(500) {
+        message.truncate(end);
+    }
+    message
+}
+
+/// What was printed, to be shown.
+fn raw(block: &str) -> String {
+    let mut raw = without_passwords(block);
+    let end = (0..=MAX_BYTES.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
+    raw.truncate(end.unwrap_or(0));
+    raw
 }
 
 /// `path: [ 'DATABASE_URL' ],` of zod, `DATABASE_URL: [ 'Required' ]` of its flattened form.
@@ -523,17 +555,22 @@ const WORDS: &[(Word, &[&str])] = &[
     (Word::Environment, &["nvironment variable", "NVIRONMENT VARIABLE", "nv var", "NV VAR", "process.env", "nvironment Variable"]),
 ];
 
-#[expect(clippy::expect_used, reason = "the words are literals and every test builds it")]
-static FINDER: LazyLock<(AhoCorasick, Vec<Word>)> = LazyLock::new(|| {
+static FINDER: LazyLock<(Finder, Vec<Word>)> = LazyLock::new(|| {
     let words = WORDS.iter().flat_map(|(kind, words)| words.iter().map(|word| (*kind, *word)));
     let (kinds, words): (Vec<Word>, Vec<&str>) = words.unzip();
-    let finder = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(words).expect("literal words");
-    (finder, kinds)
+    (Finder::new(&words), kinds)
 });
+
+/// Builds what is built at first use.
+pub(super) fn prepare() {
+    LazyLock::force(&FINDER);
+}
 
 fn words(line: &str) -> u8 {
     let (finder, kinds) = &*FINDER;
-    finder.find_iter(line).fold(0, |words, found| words | 1 << kinds[found.pattern().as_usize()] as u8)
+    let mut words = 0;
+    finder.each(line.as_bytes(), |word| words |= 1 << kinds[word] as u8);
+    words
 }
 
 fn kind(format: Format, draft: &Draft<'_>) -> ErrorKind {

@@ -18,8 +18,8 @@ pub enum Signal {
     Answered,
     /// On stacks whose log decides: all was built, nothing is broken any more.
     Rebuilt,
-    /// A type check ended: what it did not print again is mended.
-    Checked,
+    /// A type check ended with so many errors: what it did not print again is mended.
+    Checked(u32),
     /// Vite sent this module anew to the browser, or reloads the whole page (None).
     Updated(Option<String>),
     /// An error about the project, and what ends it.

@@ -66,9 +66,9 @@ impl Readiness {
                 self.round += 1;
                 self.keep(|_, facts| facts.ends != Ends::Rebuilt);
             }
-            Signal::Checked => {
+            Signal::Checked(errors) => {
                 let checks = self.checks;
-                self.keep(|_, facts| facts.ends != Ends::Checked || facts.checks == checks);
+                self.keep(|_, facts| facts.ends != Ends::Checked || errors > 0 && facts.checks == checks);
                 self.checks += 1;
             }
             Signal::Updated(path) => self.updated(path.as_deref()),

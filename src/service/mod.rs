@@ -158,12 +158,12 @@ impl PreviewService {
     }
 
     /// Ends every task of the service and waits for them, for `patience` at the most. Containers are left as they are.
-    pub async fn close(&self, patience: Duration) {
+    /// Tells how many tasks are still ending: a call that the engine does not answer is one.
+    pub async fn close(&self, patience: Duration) -> usize {
         self.inner.closed.cancel();
         self.inner.tasks.close();
-        if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
-            log::warn!(target: "kosuke_docker::service", "closed with {} tasks still ending", self.inner.tasks.len());
-        }
+        drop(tokio::time::timeout(patience, self.inner.tasks.wait()).await);
+        self.inner.tasks.len()
     }
 }
 

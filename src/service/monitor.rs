@@ -105,10 +105,12 @@ impl Inner {
     /// Follows a container in a task of the service until it ends, `watch` ends, or the service is closed.
     pub(super) fn follow(self: &Arc<Self>, key: PreviewKey, watch: Arc<Watch>) {
         let inner = Arc::clone(self);
-        self.spawn(async move {
-            watch.until_end(inner.follow_until_end(&key, &watch)).await;
+        self.tasks.spawn(async move {
+            let following = watch.until_end(inner.follow_until_end(&key, &watch));
+            inner.closed.run_until_cancelled(following).await;
+            // Whoever waits for it to become ready waits for this, too.
             watch.end();
-            if !inner.engine.traits().supplied {
+            if !inner.engine.traits().supplied && !inner.closed.is_cancelled() {
                 inner.look_soon(&key);
             }
         });
