@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 T = TypeVar("T")
@@ -288,7 +288,7 @@ class FakeEngine:
         serves: Whether containers that are started have a web server on their host port.
         page_status: What that server answers.
         ready_line: What a container says when its server is up.
-        silent_logs: Log streams give nothing and do not end.
+        silent_logs: Log streams give nothing and do not end: those that follow, or "all".
         tty: Containers are made as with `docker run -t`.
         pull: The lines of a pull.
         problems: What the fake itself did wrong; the fixture looks at it.
@@ -302,7 +302,7 @@ class FakeEngine:
         self.serves = True
         self.page_status = 200
         self.ready_line = " ✓ Ready in 5ms"
-        self.silent_logs = False
+        self.silent_logs: Literal["none", "follow", "all"] = "none"
         self.tty = False
         self.pull: list[dict[str, Any]] = [{"status": "Pulling from library/x", "id": "1"}, {"status": "Pull complete"}]
         self.problems: list[BaseException] = []
@@ -480,6 +480,8 @@ class FakeEngine:
         await asyncio.gather(*self._requests, return_exceptions=True)
         for container in self._containers.values():
             self._close_ports(container)
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -778,16 +780,18 @@ class FakeEngine:
 
         async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal compiled
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n\r\n")
-                if not compiled and container.is_running:
-                    compiled = True
-                    self._log(container, " ✓ Compiled / in 1ms\n".encode())
-                writer.write(
-                    f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode()
-                )
-                await writer.drain()
-            writer.close()
+            try:
+                # Whoever asks may leave at any moment.
+                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                    await reader.readuntil(b"\r\n\r\n")
+                    if not compiled and container.is_running:
+                        compiled = True
+                        self._log(container, " ✓ Compiled / in 1ms\n".encode())
+                    head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+                    writer.write(f"{head}ok".encode())
+                    await writer.drain()
+            finally:
+                writer.close()
 
         if self.serves:
             # Kept before anything is awaited: whoever removes the container meanwhile has to find it.
@@ -953,7 +957,7 @@ class FakeEngine:
         since, tail = request.since(), request.query.get("tail", "all")
         streams = {number for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if request.flag(name)}
         yield b""
-        if self.silent_logs:
+        if self.silent_logs == "all" or (self.silent_logs == "follow" and request.flag("follow")):
             await request.gone.wait()
             return
         position = 0
