@@ -16,6 +16,8 @@ def in_child(work):
     if child == 0:
         try:
             work()
+        except SystemExit:
+            raise
         except BaseException:
             traceback.print_exc()
             os._exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from fake_engine import STDERR, Body, Drop, FakeEngine, Hang, Status
@@ -49,8 +49,7 @@ async def test_a_megabyte_without_a_newline_harms_nobody(
     fake_engine.say(fake.name(7), "\n ✓ Ready in 5ms\n".encode())
     await until(service, 7, "ready")
     fake_engine.exit(fake.name(7), 1)
-    preview = await service.get_preview(7)
-    assert preview.phase == "exited"
+    preview = await until(service, 7, "exited")
     assert sum(len(line) for line in preview.last_lines) < 500_000
 
 
@@ -73,16 +72,19 @@ async def test_output_without_end_does_not_fill_the_memory(fake: Any, fake_engin
     assert rss() - before < 60_000_000
 
 
-async def test_a_silent_log_stream_holds_up_nothing(fake: Any, fake_engine: FakeEngine, until: Any) -> None:
-    fake_engine.silent_logs = True
+@pytest.mark.parametrize("which", ["follow", "all"])
+async def test_a_silent_log_stream_holds_up_nothing(
+    fake: Any, fake_engine: FakeEngine, until: Any, which: Literal["follow", "all"]
+) -> None:
+    fake_engine.silent_logs = which
     fake.project(7)
     service = fake.service(engine_timeout=1.0)
     url = await asyncio.wait_for(service.start_preview(7), SECONDS)
     # Nothing is said, but the page answers.
     await until(service, 7, "ready")
     fake_engine.exit(fake.name(7), 3)
-    preview = await asyncio.wait_for(service.get_preview(7), SECONDS)
-    assert (preview.phase, preview.exit_code, preview.url) == ("exited", 3, None)
+    preview = await until(service, 7, "exited")
+    assert (preview.exit_code, preview.url) == (3, None)
     assert (await asyncio.wait_for(service.restart_preview(7), SECONDS)).startswith(url.rpartition(":")[0])
     await asyncio.wait_for(service.stop_preview(7), SECONDS)
     assert fake.containers() == []
@@ -102,7 +104,7 @@ async def test_logs_that_cannot_be_read_hold_up_nothing(
     await asyncio.wait_for(service.start_preview(7, wait="ready"), SECONDS)
     await until(service, 7, "ready")
     fake_engine.exit(fake.name(7), 3)
-    assert (await asyncio.wait_for(service.get_preview(7), SECONDS)).phase == "exited"
+    await until(service, 7, "exited")
     await asyncio.wait_for(service.stop_preview(7), SECONDS)
 
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 T = TypeVar("T")
@@ -288,7 +288,7 @@ class FakeEngine:
         serves: Whether containers that are started have a web server on their host port.
         page_status: What that server answers.
         ready_line: What a container says when its server is up.
-        silent_logs: Log streams give nothing and do not end.
+        silent_logs: Log streams give nothing and do not end: those that follow, or "all".
         tty: Containers are made as with `docker run -t`.
         pull: The lines of a pull.
         problems: What the fake itself did wrong; the fixture looks at it.
@@ -302,7 +302,7 @@ class FakeEngine:
         self.serves = True
         self.page_status = 200
         self.ready_line = " ✓ Ready in 5ms"
-        self.silent_logs = False
+        self.silent_logs: Literal["none", "follow", "all"] = "none"
         self.tty = False
         self.pull: list[dict[str, Any]] = [{"status": "Pulling from library/x", "id": "1"}, {"status": "Pull complete"}]
         self.problems: list[BaseException] = []
@@ -481,9 +481,14 @@ class FakeEngine:
         await asyncio.gather(*self._requests, return_exceptions=True)
         for container in self._containers.values():
             self._close_ports(container)
+<<<<<<< HEAD
         for task in list(self._pages):
             task.cancel()
         await asyncio.gather(*self._pages, return_exceptions=True)
+=======
+        for writer in list(self._writers):
+            writer.transport.abort()
+>>>>>>> hazards
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -782,6 +787,7 @@ class FakeEngine:
 
         async def page(connection: socket.socket) -> None:
             nonlocal compiled
+<<<<<<< HEAD
             request = b""
             with connection, contextlib.suppress(ConnectionError):
                 while b"\r\n\r\n" not in request:
@@ -804,6 +810,20 @@ class FakeEngine:
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
                 task.add_done_callback(lambda _: connection.close())
+=======
+            try:
+                # Whoever asks may leave at any moment.
+                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                    await reader.readuntil(b"\r\n\r\n")
+                    if not compiled and container.is_running:
+                        compiled = True
+                        self._log(container, " ✓ Compiled / in 1ms\n".encode())
+                    head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+                    writer.write(f"{head}ok".encode())
+                    await writer.drain()
+            finally:
+                writer.close()
+>>>>>>> hazards
 
         if self.serves:
             listener = container.listener = socket.create_server((host, port))
@@ -967,7 +987,7 @@ class FakeEngine:
         since, tail = request.since(), request.query.get("tail", "all")
         streams = {number for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if request.flag(name)}
         yield b""
-        if self.silent_logs:
+        if self.silent_logs == "all" or (self.silent_logs == "follow" and request.flag("follow")):
             await request.gone.wait()
             return
         position = 0
