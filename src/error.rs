@@ -38,6 +38,24 @@ pub enum EngineError {
     Refused(String),
 }
 
+impl EngineError {
+    /// The same with other words.
+    #[must_use]
+    pub(crate) fn map_words(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Unreachable(words) => Self::Unreachable(change(words)),
+            Self::Timeout(duration) => Self::Timeout(duration),
+            Self::NotFound(words) => Self::NotFound(change(words)),
+            Self::Conflict(words) => Self::Conflict(change(words)),
+            Self::PortsExhausted(words) => Self::PortsExhausted(change(words)),
+            Self::PortHeld(words) => Self::PortHeld(change(words)),
+            Self::NetworkAmbiguous(words) => Self::NetworkAmbiguous(change(words)),
+            Self::ImageNotFound(words) => Self::ImageNotFound(change(words)),
+            Self::Refused(words) => Self::Refused(change(words)),
+        }
+    }
+}
+
 /// A failure of one call to the database server. Never holds a password.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{step}: {message}")]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 
 use super::Inner;
 use super::edits::Edits;
@@ -27,6 +28,10 @@ const EARLY: Duration = Duration::from_millis(200);
 const SETTLE: Duration = Duration::from_millis(100);
 /// Of what a container printed before this process came to it, so much is read.
 const REPLAY_LINES: u32 = 2_000;
+/// How long reading that may take.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the output of a container that ended may take to be read before its end is told with what there is.
+const END_PATIENCE: Duration = Duration::from_millis(500);
 /// What is kept of the output of a container that ended.
 const LAST_LINES: usize = 50;
 /// The ticket's phrases: enough alone in the output of a container of a supplied engine.
@@ -138,7 +143,9 @@ impl Inner {
             answers_count: self.settings.preview_health_path == "/",
         };
         let history = LogStart { tail: Some(REPLAY_LINES), ..LogStart::at(started_at) };
-        self.read(key, watch, &mut reader, history, false).await;
+        let read = self.read(key, watch, &mut reader, history, false);
+        // What is not there by then comes with the rest.
+        drop(tokio::time::timeout(HISTORY_PATIENCE, read).await);
         watch.modify(|state| state.replayed = true);
         loop {
             let next = reader.next(started_at);
@@ -200,7 +207,8 @@ impl Inner {
         let mut classifier = Classifier::default();
         let since = container.started_at.map(|started| started - EARLY);
         let mut chunks = self.engine.logs(&container.id, LogStart { since, tail: Some(REPLAY_LINES) }, false);
-        while let Some(Ok(chunk)) = chunks.next().await {
+        let deadline = Instant::now() + END_PATIENCE;
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout_at(deadline, chunks.next()).await {
             lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
             classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
         }

@@ -354,7 +354,7 @@ impl Inner {
         let started = match made {
             Made::Inspected(container) => match self.started(request, &container).await {
                 Some(started) => started,
-                None => return self.ended_at_once(key, &container).await,
+                None => return self.ended_at_once(key, &container, &prepared.environment).await,
             },
             Made::Supplied(id, port) => self.register_supplied(request, id, port),
         };
@@ -426,7 +426,7 @@ impl Inner {
                 Err(source) => {
                     // A frozen engine may carry it out later: then it is removed as soon as that is heard of.
                     lock(&self.undone).insert(token.to_owned());
-                    self.remove_unknown(request, token).await;
+                    self.remove_unknown(request, token, &spec.environment).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
             };
@@ -435,29 +435,29 @@ impl Inner {
             }
             let claimed_database =
                 spec.labels.get(LABEL_DATABASE).map(String::as_str) == Some(DatabaseState::Ready.as_str());
-            if native_database && claimed_database && !self.set_password_or_undo(key, &created.id).await? {
+            if native_database && claimed_database && !self.set_password_or_undo(key, &created.id, &spec.environment).await? {
                 // The label would tell a lie that no other process could see through.
                 spec.labels = self.labels(key, Database { state: DatabaseState::Unavailable, isolation: None }, token);
                 continue;
             }
             if self.is_unwanted(flight) {
-                self.undo(key, &created.id).await;
+                self.undo(key, &created.id, &spec.environment).await;
                 return Err(Error::Abandoned { preview: key.clone() });
             }
             return match self.start_on_a_free_port(&created.id, spec.host_ports).await {
                 // The container is gone, or its network, or that still has a twin: all of it is found or made anew.
                 Err(words @ (EngineError::NotFound(_) | EngineError::NetworkAmbiguous(_))) => {
-                    self.undo(key, &created.id).await;
+                    self.undo(key, &created.id, &spec.environment).await;
                     Ok(Err(Some(words)))
                 }
                 Err(source) => {
-                    self.undo(key, &created.id).await;
+                    self.undo(key, &created.id, &spec.environment).await;
                     Err(Self::refused(key, "start", &spec.image, spec.host_ports, source))
                 }
                 Ok(()) => match self.engine.inspect(&created.id).await {
                     Ok(found) => Ok(found.map(|found| Made::Inspected(Box::new(found))).ok_or(None)),
                     Err(source) => {
-                        self.undo(key, &created.id).await;
+                        self.undo(key, &created.id, &spec.environment).await;
                         Err(Error::engine("start", Some(key), source))
                     }
                 },
@@ -481,10 +481,15 @@ impl Inner {
     }
 
     /// Only who won the name sets the password, so that an adopter never breaks a preview that runs.
-    async fn set_password_or_undo(&self, key: &PreviewKey, id: &str) -> Result<bool, Error> {
+    async fn set_password_or_undo(
+        &self,
+        key: &PreviewKey,
+        id: &str,
+        environment: &[(String, String)],
+    ) -> Result<bool, Error> {
         let set = self.set_password(key).await;
         if !matches!(set, Ok(true)) {
-            self.undo(key, id).await;
+            self.undo(key, id, environment).await;
         }
         set
     }
@@ -549,20 +554,21 @@ impl Inner {
         }
     }
 
-    async fn undo(&self, key: &PreviewKey, id: &str) {
+    async fn undo(&self, key: &PreviewKey, id: &str, environment: &[(String, String)]) {
         if let Err(error) = self.engine.remove(id).await {
+            let error = hidden(error, environment);
             log::error!(target: "kosuke_docker::service", "{key}: container {id} of a failed start is left: {error}");
         }
     }
 
     /// After a create without an answer: the container may have been made. It is ours if it has our token.
-    async fn remove_unknown(&self, request: &StartRequest, token: &str) {
+    async fn remove_unknown(&self, request: &StartRequest, token: &str, environment: &[(String, String)]) {
         let found = self.engine.inspect(&request.name).await;
         if let Ok(Some(container)) = found {
             let ours = container.labels.get(LABEL_START).is_some_and(|label| label == token);
             let left_by_supplied = self.engine.traits().supplied && container.state == State::Created;
             if ours || left_by_supplied {
-                self.undo(&request.key, &container.id).await;
+                self.undo(&request.key, &container.id, environment).await;
             }
         }
     }
@@ -646,9 +652,14 @@ impl Inner {
     }
 
     /// It ran, and ended before its port could be read: there is no URL to give.
-    async fn ended_at_once(&self, key: &PreviewKey, container: &Container) -> Result<Attempt, Error> {
+    async fn ended_at_once(
+        &self,
+        key: &PreviewKey,
+        container: &Container,
+        environment: &[(String, String)],
+    ) -> Result<Attempt, Error> {
         if container.is_running() {
-            self.undo(key, &container.id).await;
+            self.undo(key, &container.id, environment).await;
             let source = EngineError::Refused("it runs but publishes no port".into());
             return Err(Error::ContainerStart { preview: key.clone(), step: "start", source });
         }
@@ -693,29 +704,30 @@ fn held_port(message: &str) -> Option<u16> {
 
 /// The engine may repeat what it was told: values of the environment are taken out of its words.
 fn without_values(error: Error, environment: &[(String, String)]) -> Error {
-    let clean = |source: EngineError| -> EngineError {
-        let strip = |text: String| {
-            let secret = environment
-                .iter()
-                .filter(|(_, value)| value.len() >= 6)
-                .filter(|(_, value)| text.contains(value.as_str()));
-            let secret: Vec<_> = secret.map(|(_, value)| value.clone()).collect();
-            secret.iter().fold(text, |text, value| text.replace(value.as_str(), "***"))
-        };
-        match source {
-            EngineError::Refused(text) => EngineError::Refused(strip(text)),
-            EngineError::NotFound(text) => EngineError::NotFound(strip(text)),
-            EngineError::Conflict(text) => EngineError::Conflict(strip(text)),
-            other => other,
-        }
-    };
     match error {
         Error::ContainerStart { preview, step, source } => {
-            Error::ContainerStart { preview, step, source: clean(source) }
+            Error::ContainerStart { preview, step, source: hidden(source, environment) }
         }
-        Error::Engine { operation, preview, source } => Error::Engine { operation, preview, source: clean(source) },
+        Error::Engine { operation, preview, source } => {
+            Error::Engine { operation, preview, source: hidden(source, environment) }
+        }
+        Error::DockerUnavailable { operation, preview, source } => {
+            Error::DockerUnavailable { operation, preview, source: hidden(source, environment) }
+        }
+        Error::ImageNotFound { preview, image, source } => {
+            Error::ImageNotFound { preview, image, source: hidden(source, environment) }
+        }
+        Error::PortRangeExhausted { preview, first, last, source } => {
+            Error::PortRangeExhausted { preview, first, last, source: hidden(source, environment) }
+        }
         other => other,
     }
+}
+
+fn hidden(source: EngineError, environment: &[(String, String)]) -> EngineError {
+    // A short value is no secret, and stands in half of all words.
+    let secrets = environment.iter().filter(|(_, value)| value.len() >= 6);
+    source.map_words(|words| secrets.fold(words, |words, (_, value)| words.replace(value.as_str(), "***")))
 }
 
 #[cfg(test)]

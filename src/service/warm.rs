@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Inner;
 use super::feed::{Listener, News};
-use super::registry::{End, Registry};
+use super::registry::Registry;
 use crate::engine::{Container, EngineEvent, EventKind, State};
 use crate::error::EngineError;
 use crate::preview::{LABEL_START, PreviewKey};
 
-/// How long the output of a container that ended may take to be read before its end is told without it.
-const END_PATIENCE: Duration = Duration::from_millis(500);
 /// Looks that later ones overtook before what they say is taken as it is.
 const MAX_LOOKS: usize = 5;
 
@@ -145,7 +143,7 @@ impl Inner {
         if container.state == State::Exited {
             let end = match self.registry.end_of(&container) {
                 Some(known) => known,
-                None => Arc::new(self.end_of(&container).await),
+                None => Arc::new(self.read_end(&container).await),
             };
             return self.registry.saw(key, container, Some(end));
         }
@@ -155,13 +153,6 @@ impl Inner {
             self.adopt(key, &container).await;
         }
         taken
-    }
-
-    async fn end_of(&self, container: &Container) -> End {
-        match tokio::time::timeout(END_PATIENCE, self.read_end(container)).await {
-            Ok(end) => end,
-            Err(_) => End { hint: Some("It ended, and its output could not be read.".into()), ..End::default() },
-        }
     }
 
     fn is_undone(&self, labels: &std::collections::HashMap<String, String>) -> bool {

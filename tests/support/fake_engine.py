@@ -481,14 +481,9 @@ class FakeEngine:
         await asyncio.gather(*self._requests, return_exceptions=True)
         for container in self._containers.values():
             self._close_ports(container)
-<<<<<<< HEAD
         for task in list(self._pages):
             task.cancel()
         await asyncio.gather(*self._pages, return_exceptions=True)
-=======
-        for writer in list(self._writers):
-            writer.transport.abort()
->>>>>>> hazards
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -787,7 +782,6 @@ class FakeEngine:
 
         async def page(connection: socket.socket) -> None:
             nonlocal compiled
-<<<<<<< HEAD
             request = b""
             with connection, contextlib.suppress(ConnectionError):
                 while b"\r\n\r\n" not in request:
@@ -810,20 +804,6 @@ class FakeEngine:
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
                 task.add_done_callback(lambda _: connection.close())
-=======
-            try:
-                # Whoever asks may leave at any moment.
-                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await reader.readuntil(b"\r\n\r\n")
-                    if not compiled and container.is_running:
-                        compiled = True
-                        self._log(container, " ✓ Compiled / in 1ms\n".encode())
-                    head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
-                    writer.write(f"{head}ok".encode())
-                    await writer.drain()
-            finally:
-                writer.close()
->>>>>>> hazards
 
         if self.serves:
             listener = container.listener = socket.create_server((host, port))
