@@ -69,7 +69,7 @@ dev: $(BUILD)/build-env/stamp ## A debug build into .venv, for quick rounds
 wheel: $(WHEEL_STAMP) ## The release wheel, into .build/dist
 
 clean: ## Takes away what was built
-	rm -rf $(BUILD) target .venv
+	rm -rf $(BUILD) target fuzz/target .venv
 
 $(WHEEL_STAMP): $(SOURCES) | $(BUILD)/build-env/stamp
 	rm -rf $(BUILD)/dist

@@ -13,7 +13,8 @@ fn captures() -> Vec<u8> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let raw = std::fs::read(entry.unwrap().path()).unwrap();
         for line in raw.split_inclusive(|&byte| byte == b'\n') {
-            all.extend_from_slice(&line[line.iter().position(|&byte| byte == b' ').map_or(0, |at| at + 1)..]);
+            let stamped = line.len() > 30 && line[10] == b'T' && line[30] == b' ';
+            all.extend_from_slice(if stamped { &line[31..] } else { line });
         }
     }
     all.repeat(4 * 1024 * 1024 / all.len())

@@ -24,7 +24,7 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn new(format: Format, line: &str) -> Self {
         let mut block =
-            Self { format, text: String::with_capacity(256), lines: 0, message: true, blank: false, headed: false };
+            Self { format, text: String::with_capacity(1024), lines: 0, message: true, blank: false, headed: false };
         block.push(line);
         block
     }

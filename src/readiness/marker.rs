@@ -76,12 +76,14 @@ macro_rules! keywords {
 keywords! {
     Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
-    NotFound = "ot found", Expose = "to expose", Environment = "nvironment", Env = "process.env", Script = "cript",
+    NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", Env = "process.env", Script = "cript",
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
     View = "You can now view", Listening = "istening", Running = "unning ", Option = "nknown option",
     Argument = "nknown argument", InUseCode = "EADDRINUSE", Build = "built in",
     Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘",
 }
+
+const ENVIRONMENT: [Key; 5] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::Env];
 
 static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
 
@@ -131,7 +133,8 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     let text = line.trim();
     let timed = after_clock(text);
     // Errors first: a line of one kind may quote a word of another.
-    if keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool]) {
+    let failed = keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool]);
+    if failed {
         if let Some(rest) = after_mark(text) {
             return Some(marked(rest));
         }
@@ -142,10 +145,11 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     if keys.any(&[K::Vite]) {
         return Some(vite(text.split_once("[vite] ").map_or("", |(_, rest)| rest)));
     }
-    if let Some(problem) = problem(text, keys) {
+    // A failure was looked through for these already.
+    if !failed && let Some(problem) = problem(text, keys) {
         return Some(Marker::Problem(problem));
     }
-    if keys.any(&[K::Environment, K::Env]) && is_environment(line) {
+    if !failed && keys.any(&ENVIRONMENT) && is_environment(line) {
         return Some(Marker::Opens(Format::Environment));
     }
     if let Some(marker) = progress(text, timed, keys) {
@@ -223,7 +227,7 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
     if let Some(problem) = problem(text, keys) {
         return Some(Marker::Problem(problem));
     }
-    if keys.any(&[Key::Environment, Key::Env]) && is_environment(line) {
+    if keys.any(&ENVIRONMENT) && is_environment(line) {
         return opens(Format::Environment);
     }
     // At the margin only: an indented one is a cause within another.
