@@ -247,11 +247,11 @@ class FakeContainer:
     exit_code: int = 0
     oom_killed: bool = False
     started_at: int = 0
+    compiled_at: int = 0
     finished_at: int = 0
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)
     logs: list[tuple[int, int, bytes]] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
-    servers: list[asyncio.Server] = field(default_factory=list)
     sockets: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -277,6 +277,32 @@ class FakeNetwork:
     name: str
     labels: dict[str, str]
     created: int = field(default_factory=time.time_ns)
+
+
+class Page(asyncio.Protocol):
+    """One request to a container's web server. The first one makes it compile."""
+
+    def __init__(self, engine: FakeEngine, container: FakeContainer) -> None:
+        self._engine = engine
+        self._container = container
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._engine.pages.add(transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._engine.pages.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if b"\r\n\r\n" not in self._received:
+            return
+        self._engine.visit(self._container)
+        head = f"HTTP/1.1 {self._engine.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        self._transport.write(f"{head}ok".encode())
+        self._transport.close()
 
 
 class FakeEngine:
@@ -311,6 +337,9 @@ class FakeEngine:
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._last_event = 0
         self._event_connections = 0
+        self.pages: set[asyncio.Transport] = set()
+        """In the engine's thread: the connections to web servers."""
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._requests: set[asyncio.Task[None]] = set()
         self._failures: list[Failure] = []
@@ -475,13 +504,17 @@ class FakeEngine:
         await self._ended.wait()
         if self._server is not None:
             self._server.close()
+        for container in self._containers.values():
+            self._close_ports(container)
         for task in list(self._requests):
             task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
-        for container in self._containers.values():
-            self._close_ports(container)
-        for writer in list(self._writers):
-            writer.transport.abort()
+        await asyncio.gather(*self._accepting)
+        for transport in [*self.pages, *(writer.transport for writer in self._writers)]:
+            transport.abort()
+        # What was told to close does so in the loop's next round.
+        while self.pages:  # noqa: ASYNC110 - the loop itself is waited for
+            await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -735,20 +768,20 @@ class FakeEngine:
         config = container.body.get("HostConfig") or {}
         if container.network not in ("default", "bridge", "host", "none"):
             self._network(container.network)
-        await self._open_ports(container, config.get("PortBindings") or {})
+        self._open_ports(container, config.get("PortBindings") or {})
         container.status, container.exit_code, container.started_at = "running", 0, time.time_ns()
         self._emit(container, "start")
         if self.ready_line:
             self._log(container, f"{self.ready_line}\n".encode())
 
-    async def _open_ports(self, container: FakeContainer, bindings: dict[str, Any]) -> None:
+    def _open_ports(self, container: FakeContainer, bindings: dict[str, Any]) -> None:
         for inside, wanted in bindings.items():
             for binding in wanted:
                 host, text = binding.get("HostIp") or "0.0.0.0", binding["HostPort"]
                 first, _, last = text.partition("-")
                 port = self._free_port(int(first), int(last or first))
                 try:
-                    await self._open_port(container, host, port)
+                    self._open_port(container, host, port)
                 except OSError:
                     self._close_ports(container)
                     raise Refused(
@@ -756,9 +789,6 @@ class FakeEngine:
                         f"driver failed programming external connectivity on endpoint {container.name} (0): Error "
                         f"starting userland proxy: listen tcp4 {host}:{port}: bind: address already in use",
                     ) from None
-                if container.status == "removed":
-                    self._close_ports(container)
-                    raise Refused(404, f"No such container: {container.id}")
                 container.ports[inside] = (host, port)
 
     def _free_port(self, first: int, last: int) -> int:
@@ -775,36 +805,37 @@ class FakeEngine:
             500, f"driver failed programming external connectivity: Bind for 127.0.0.1:{first} failed: {words}"
         )
 
-    async def _open_port(self, container: FakeContainer, host: str, port: int) -> None:
-        compiled = False
+    def visit(self, container: FakeContainer) -> None:
+        """In the engine's thread: a web server was asked."""
+        if container.is_running and container.started_at != container.compiled_at:
+            container.compiled_at = container.started_at
+            self._log(container, " ✓ Compiled / in 1ms\n".encode())
 
-        async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal compiled
+    def _open_port(self, container: FakeContainer, host: str, port: int) -> None:
+        if not self.serves:
+            return
+        # Not an asyncio server: one that is closed while it accepts loses that connection, open.
+        listener = socket.create_server((host, port))
+        listener.setblocking(False)
+        container.sockets.append(listener)
+
+        def accept() -> None:
             try:
-                # Whoever asks may leave at any moment.
-                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await reader.readuntil(b"\r\n\r\n")
-                    if not compiled and container.is_running:
-                        compiled = True
-                        self._log(container, " ✓ Compiled / in 1ms\n".encode())
-                    head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
-                    writer.write(f"{head}ok".encode())
-                    await writer.drain()
-            finally:
-                writer.close()
+                connection, _ = listener.accept()
+            except BlockingIOError:  # It left again.
+                return
+            accepting = self._loop.connect_accepted_socket(lambda: Page(self, container), connection)
+            task = self._loop.create_task(accepting)
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
 
-        if self.serves:
-            # Kept before anything is awaited: whoever removes the container meanwhile has to find it.
-            container.sockets.append(listener := socket.create_server((host, port)))
-            container.servers.append(await asyncio.start_server(page, sock=listener))
+        self._loop.add_reader(listener, accept)
 
     def _close_ports(self, container: FakeContainer) -> None:
         container.ports.clear()
-        for server in container.servers:
-            server.close()
         for listener in container.sockets:
+            self._loop.remove_reader(listener)
             listener.close()
-        container.servers.clear()
         container.sockets.clear()
 
     async def _end(self, container: FakeContainer, code: int) -> None:
