@@ -110,7 +110,8 @@ async def test_the_next_start_finishes_what_a_killed_process_began(world: Any, r
 async def test_a_sweep_leaves_others_alone(world: Any, run_python: Any, image: str) -> None:
     """Another owner's previews, whatever state they are in, and containers of others, even with names like ours."""
     prefix, made = world.prefix, {}
-    ours = {"kosuke.preview": "true", "kosuke.owner": world.settings().preview_owner}
+    settings = world.settings(preview_owner=f"{world.prefix}us")
+    ours = {"kosuke.preview": "true", "kosuke.owner": settings.preview_owner}
     theirs = {"kosuke.preview": "true", "kosuke.project_id": "1", "kosuke.start": "1", "kosuke.owner": f"{prefix}other"}
     for name, labels in {
         f"{prefix}0": {},
@@ -134,7 +135,7 @@ async def test_a_sweep_leaves_others_alone(world: Any, run_python: Any, image: s
     ends = time.monotonic() + SECONDS
     while left.id in {container.id for container in world.containers() if container.status == "created"}:
         assert time.monotonic() < ends
-        process = run_python(SWEEP, world.settings())
+        process = run_python(SWEEP, settings)
         output, errors = await asyncio.to_thread(process.communicate)
         assert (process.returncode, output, errors) == (0, "", "")
         await asyncio.sleep(0.5)

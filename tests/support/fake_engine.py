@@ -247,6 +247,7 @@ class FakeContainer:
     exit_code: int = 0
     oom_killed: bool = False
     started_at: int = 0
+    compiled_at: int = 0
     finished_at: int = 0
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)
     logs: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -277,6 +278,32 @@ class FakeNetwork:
     name: str
     labels: dict[str, str]
     created: int = field(default_factory=time.time_ns)
+
+
+class Page(asyncio.Protocol):
+    """One request to a container's web server. The first one makes it compile."""
+
+    def __init__(self, engine: FakeEngine, container: FakeContainer) -> None:
+        self._engine = engine
+        self._container = container
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._engine.pages.add(transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._engine.pages.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if b"\r\n\r\n" not in self._received:
+            return
+        self._engine.visit(self._container)
+        head = f"HTTP/1.1 {self._engine.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        self._transport.write(f"{head}ok".encode())
+        self._transport.close()
 
 
 class FakeEngine:
@@ -311,6 +338,9 @@ class FakeEngine:
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._last_event = 0
         self._event_connections = 0
+        self.pages: set[asyncio.Transport] = set()
+        """In the engine's thread: the connections to web servers."""
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._requests: set[asyncio.Task[None]] = set()
         self._pages: set[asyncio.Task[None]] = set()
@@ -476,6 +506,8 @@ class FakeEngine:
         await self._ended.wait()
         if self._server is not None:
             self._server.close()
+        for container in self._containers.values():
+            self._close_ports(container)
         for task in list(self._requests):
             task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
@@ -737,20 +769,20 @@ class FakeEngine:
         config = container.body.get("HostConfig") or {}
         if container.network not in ("default", "bridge", "host", "none"):
             self._network(container.network)
-        await self._open_ports(container, config.get("PortBindings") or {})
+        self._open_ports(container, config.get("PortBindings") or {})
         container.status, container.exit_code, container.started_at = "running", 0, time.time_ns()
         self._emit(container, "start")
         if self.ready_line:
             self._log(container, f"{self.ready_line}\n".encode())
 
-    async def _open_ports(self, container: FakeContainer, bindings: dict[str, Any]) -> None:
+    def _open_ports(self, container: FakeContainer, bindings: dict[str, Any]) -> None:
         for inside, wanted in bindings.items():
             for binding in wanted:
                 host, text = binding.get("HostIp") or "0.0.0.0", binding["HostPort"]
                 first, _, last = text.partition("-")
                 port = self._free_port(int(first), int(last or first))
                 try:
-                    await self._open_port(container, host, port)
+                    self._open_port(container, host, port)
                 except OSError:
                     self._close_ports(container)
                     raise Refused(
@@ -758,9 +790,6 @@ class FakeEngine:
                         f"driver failed programming external connectivity on endpoint {container.name} (0): Error "
                         f"starting userland proxy: listen tcp4 {host}:{port}: bind: address already in use",
                     ) from None
-                if container.status == "removed":
-                    self._close_ports(container)
-                    raise Refused(404, f"No such container: {container.id}")
                 container.ports[inside] = (host, port)
 
     def _free_port(self, first: int, last: int) -> int:
@@ -777,8 +806,11 @@ class FakeEngine:
             500, f"driver failed programming external connectivity: Bind for 127.0.0.1:{first} failed: {words}"
         )
 
-    async def _open_port(self, container: FakeContainer, host: str, port: int) -> None:
-        compiled = False
+    def visit(self, container: FakeContainer) -> None:
+        """In the engine's thread: a web server was asked."""
+        if container.is_running and container.started_at != container.compiled_at:
+            container.compiled_at = container.started_at
+            self._log(container, " ✓ Compiled / in 1ms\n".encode())
 
         async def page(connection: socket.socket) -> None:
             nonlocal compiled
