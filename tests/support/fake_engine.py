@@ -252,8 +252,7 @@ class FakeContainer:
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)
     logs: list[tuple[int, int, bytes]] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
-    listener: socket.socket | None = None
-    """On the published port."""
+    sockets: list[socket.socket] = field(default_factory=list)
 
     @property
     def is_running(self) -> bool:
@@ -293,7 +292,7 @@ class Page(asyncio.Protocol):
         self._transport = transport
         self._engine.pages.add(transport)
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._engine.pages.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
@@ -343,7 +342,6 @@ class FakeEngine:
         self._accepting: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._requests: set[asyncio.Task[None]] = set()
-        self._pages: set[asyncio.Task[None]] = set()
         self._failures: list[Failure] = []
         self._gates: list[Gate] = []
         self._next_port = 0
@@ -511,11 +509,12 @@ class FakeEngine:
         for task in list(self._requests):
             task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
-        for container in self._containers.values():
-            self._close_ports(container)
-        for task in list(self._pages):
-            task.cancel()
-        await asyncio.gather(*self._pages, return_exceptions=True)
+        await asyncio.gather(*self._accepting)
+        for transport in [*self.pages, *(writer.transport for writer in self._writers)]:
+            transport.abort()
+        # What was told to close does so in the loop's next round.
+        while self.pages:  # noqa: ASYNC110 - the loop itself is waited for
+            await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         def connection() -> asyncio.StreamReaderProtocol:
@@ -651,7 +650,7 @@ class FakeEngine:
     async def _event_stream(self, request: Request) -> AsyncIterator[bytes]:
         filters = request.filters()
         # Without `since` only what comes counts.
-        last = max(request.since() - 1, 0) if "since" in request.query else self._last_event
+        last = request.since() - 1 if "since" in request.query else self._last_event
         self._event_connections += 1
         try:
             yield b""
@@ -812,42 +811,32 @@ class FakeEngine:
             container.compiled_at = container.started_at
             self._log(container, " ✓ Compiled / in 1ms\n".encode())
 
-        async def page(connection: socket.socket) -> None:
-            nonlocal compiled
-            request = b""
-            with connection, contextlib.suppress(ConnectionError):
-                while b"\r\n\r\n" not in request:
-                    data = await self._loop.sock_recv(connection, 4096)
-                    if not data:
-                        return
-                    request += data
-                if not compiled and container.is_running:
-                    compiled = True
-                    self._log(container, " ✓ Compiled / in 1ms\n".encode())
-                head = f"HTTP/1.1 {self.page_status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
-                await self._loop.sock_sendall(connection, f"{head}ok".encode())
+    def _open_port(self, container: FakeContainer, host: str, port: int) -> None:
+        if not self.serves:
+            return
+        # Not an asyncio server: one that is closed while it accepts loses that connection, open.
+        listener = socket.create_server((host, port))
+        listener.setblocking(False)
+        container.sockets.append(listener)
 
-        # By hand: asyncio's server drops a connection that comes while it is being closed, unclosed.
-        def accept(listener: socket.socket) -> None:
-            with contextlib.suppress(BlockingIOError):
+        def accept() -> None:
+            try:
                 connection, _ = listener.accept()
-                connection.setblocking(False)
-                task = asyncio.create_task(page(connection))
-                self._pages.add(task)
-                task.add_done_callback(self._pages.discard)
-                task.add_done_callback(lambda _: connection.close())
+            except BlockingIOError:  # It left again.
+                return
+            accepting = self._loop.connect_accepted_socket(lambda: Page(self, container), connection)
+            task = self._loop.create_task(accepting)
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
 
-        if self.serves:
-            listener = container.listener = socket.create_server((host, port))
-            listener.setblocking(False)
-            self._loop.add_reader(listener, accept, listener)
+        self._loop.add_reader(listener, accept)
 
     def _close_ports(self, container: FakeContainer) -> None:
         container.ports.clear()
-        if container.listener is not None:
-            self._loop.remove_reader(container.listener)
-            container.listener.close()
-            container.listener = None
+        for listener in container.sockets:
+            self._loop.remove_reader(listener)
+            listener.close()
+        container.sockets.clear()
 
     async def _end(self, container: FakeContainer, code: int) -> None:
         if not container.is_running:
