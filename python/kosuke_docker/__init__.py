@@ -20,11 +20,14 @@ from kosuke_docker.errors import (
 )
 from kosuke_docker.models import (
     ContainerInfo,
+    DatabaseInfo,
+    OrphanDatabase,
     Preview,
     PreviewStatus,
     PullProgress,
     StartPreviewRequest,
     StopPreviewRequest,
+    TableInfo,
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
@@ -34,6 +37,7 @@ __all__ = [
     "ContainerInfo",
     "ContainerStartError",
     "DatabaseError",
+    "DatabaseInfo",
     "DockerService",
     "DockerUnavailableError",
     "EngineError",
@@ -43,6 +47,7 @@ __all__ = [
     "InvalidInputError",
     "KosukeDockerError",
     "OperationTimeoutError",
+    "OrphanDatabase",
     "PortRangeExhaustedError",
     "Preview",
     "PreviewFailedError",
@@ -54,6 +59,7 @@ __all__ = [
     "SettingsError",
     "StartPreviewRequest",
     "StopPreviewRequest",
+    "TableInfo",
     "__version__",
     "configure",
 ]

@@ -2,10 +2,12 @@
 //!
 //! - `registry`: the cache, and the queue of operations of each preview
 //! - `start`, `stop`, `restart`, `status`, `list`, `image`: one verb each
+//! - `database`: what can be asked about and done to a preview's database
 //! - `prepare`: what a start needs before a container is made
 //! - `monitor`: follows one container until it compiled, and on until it ends
 //! - `hooks`: the steps that Python may replace
 
+mod database;
 mod hooks;
 mod image;
 mod list;
@@ -25,14 +27,15 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::database::{Databases, Ensured, Login};
+use crate::database::{Databases, Login};
 use crate::engine::Engine;
 use crate::environment::{self, Variables};
-use crate::error::{DatabaseError, Error};
+use crate::error::Error;
 use crate::preview::PreviewKey;
 use crate::probe::Probe;
 use crate::settings::Settings;
 
+pub use database::DatabaseSweep;
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 pub use monitor::Chunks;
 pub use registry::ContainerInfo;
@@ -55,6 +58,8 @@ struct Inner {
     pulls: image::Pulls,
     /// The password that the next start of a preview will set.
     passwords: Mutex<HashMap<PreviewKey, SecretString>>,
+    /// Held while places in two queues are taken: two copies must not wait for each other.
+    pairs: Mutex<()>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -76,6 +81,7 @@ impl PreviewService {
             registry: registry::Registry::default(),
             pulls: image::Pulls::default(),
             passwords: Mutex::default(),
+            pairs: Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         };
@@ -90,16 +96,8 @@ impl PreviewService {
         self.inner.engine.ping().await.map_err(|source| Error::engine("ping", None, source))
     }
 
-    /// Makes the preview's database and role where they are missing; touches no password. None: no server configured.
-    ///
-    /// # Errors
-    /// The server's own words.
-    pub async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
-        self.inner.ensure_database(key).await
-    }
-
     /// The variables for a container of `key`: the base, then `overlay`. The URL's password is the one that the next
-    /// start of this preview will set; with `admin` it is the admin's.
+    /// start of this preview will set; with `admin`, and where previews get no roles, it is the admin's.
     #[must_use]
     pub fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
         self.inner.prepare_environment(key, overlay, admin)
@@ -144,28 +142,10 @@ impl PreviewService {
 }
 
 impl Inner {
-    async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
-        let Some(databases) = &self.databases else {
-            return Ok(None);
-        };
-        let project = key.project_id;
-        match databases.ensure(&key.database_name()).await {
-            Ok(ensured) => {
-                if ensured.created {
-                    log::info!(target: "kosuke_docker::database", "Created database for project {project}");
-                }
-                Ok(Some(ensured))
-            }
-            Err(error) => {
-                log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {error}");
-                Err(error)
-            }
-        }
-    }
-
     fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
         let url = self.databases.as_ref().map(|databases| {
-            let login = if admin { Login::Admin } else { Login::Role(self.next_password(key)) };
+            let login =
+                if admin || databases.admin_only() { Login::Admin } else { Login::Role(self.next_password(key)) };
             databases.url(&key.database_name(), &login)
         });
         environment::prepare(key, self.settings.preview_port, url.as_ref().map(ExposeSecret::expose_secret), overlay)

@@ -249,6 +249,7 @@ fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
         database: None,
         database_name: None,
         database_isolation: None,
+        database_detail: None,
         detail: None,
         as_of: SystemTime::now(),
     }
@@ -261,5 +262,6 @@ fn from_labels(key: &PreviewKey, container: &Container) -> Preview {
     preview.database = label(LABEL_DATABASE).and_then(DatabaseState::parse);
     preview.database_name = label(LABEL_DATABASE_NAME).map(str::to_owned);
     preview.database_isolation = label(LABEL_ISOLATION).and_then(Isolation::parse);
+    preview.database_detail = label(crate::preview::LABEL_DATABASE_DETAIL).map(str::to_owned);
     preview
 }

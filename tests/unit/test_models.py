@@ -220,6 +220,7 @@ PREVIEW_FIELDS = {
     "database",
     "database_name",
     "database_isolation",
+    "database_detail",
     "detail",
     "as_of",
 }
