@@ -58,9 +58,7 @@ class Core:
         """Removes the preview's database and role."""
     def reset_database(self, project_id: object, name: str) -> Awaitable[None]:
         """Empties the preview's database."""
-    def clone_database(
-        self, project_id: object, name: str, from_project_id: object, from_name: str
-    ) -> Awaitable[None]:
+    def clone_database(self, project_id: object, name: str, from_project_id: object) -> Awaitable[None]:
         """Puts a copy of another preview's database in the place of this one's."""
     def database_info(self, project_id: object) -> Awaitable[dict[str, Any]]:
         """What the server says about the preview's database, as a dict."""

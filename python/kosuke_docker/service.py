@@ -267,8 +267,7 @@ class DockerService:
             InvalidInputError: An id cannot be used, or both are the same.
             DatabaseError: The other has no database, or the server refused; both databases are as they were.
         """
-        name, from_name = self._get_container_name(project_id), self._get_container_name(from_project_id)
-        await self._attach().core.clone_database(project_id, name, from_project_id, from_name)
+        await self._attach().core.clone_database(project_id, self._get_container_name(project_id), from_project_id)
 
     async def database_info(self, project_id: int) -> DatabaseInfo:
         """What the database server says about a project's database now.

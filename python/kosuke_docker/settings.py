@@ -58,7 +58,11 @@ class Settings(BaseModel):
     @field_validator("postgres_extensions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        words = _argv(value)
+        names = words.split(",") if isinstance(words, str) else words
+        return [name.strip() for name in names if name.strip()]
 
     @field_validator("projects_dir", "host_workspace_dir", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ use crate::error::DatabaseError;
 /// Since when there is `WITH (FORCE)`.
 const FORCE_VERSION: i32 = 130_000;
 /// Five seconds each: <https://www.postgresql.org/docs/current/sql-dropdatabase.html>
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 /// Longer than a copy may take: what is younger may still be somebody's work.
 const BUILDING: Duration = Duration::from_secs(3600);
 

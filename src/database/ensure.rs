@@ -257,7 +257,7 @@ pub(super) async fn isolation(
     complete: bool,
 ) -> Result<(Isolation, Option<String>), DatabaseError> {
     let sql = "SELECT datname::text FROM pg_database WHERE datallowconn AND datname <> $1 \
-               AND has_database_privilege($1::name, oid, 'CONNECT') ORDER BY oid";
+               AND has_database_privilege($1::name, oid, 'CONNECT') ORDER BY datname";
     let open = connection.rows("find open databases", sql, &[&name]).await?;
     let names: Vec<String> = open.iter().take(NAMED).map(|row| row.get(0)).collect();
     let mut problems = Vec::new();

@@ -239,13 +239,12 @@ impl Core {
         project_id: &Bound<'py, PyAny>,
         name: &str,
         from_project_id: &Bound<'py, PyAny>,
-        from_name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let key = convert::key(project_id)?;
         let from = convert::key_of(from_project_id, "from_project_id")?;
         let runtime = handle()?;
         let _entered = runtime.enter();
-        let done = self.service.clone_database((&key, name), (&from, from_name));
+        let done = self.service.clone_database(&key, name, &from);
         awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
+use super::registry::Turn;
 use super::{Inner, PreviewService, lock};
 use crate::database::{DatabaseInfo, Databases, Ensured, Owned, Target};
 use crate::error::{DatabaseError, Error};
@@ -73,8 +74,9 @@ impl PreviewService {
     /// [`Error::InvalidInput`] for a preview and itself; [`Error::Database`]: then both are as they were.
     pub fn clone_database(
         &self,
-        (key, name): (&PreviewKey, &str),
-        (from, from_name): (&PreviewKey, &str),
+        key: &PreviewKey,
+        name: &str,
+        from: &PreviewKey,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         let (of, source) = (key.clone(), from.clone());
@@ -82,7 +84,7 @@ impl PreviewService {
             Err(Error::InvalidInput { field: "from_project_id".into(), problem: "is the project itself".into() })
         } else {
             let _both_places_at_once = lock(&self.inner.pairs);
-            let source_turn = self.inner.registry.queue_stop(from, from_name);
+            let source_turn = self.inner.queue(from);
             Ok(self.in_turn(key, name, async move {
                 source_turn.come().await;
                 let copy = async { inner.databases()?.copy(&inner.target(&of), &inner.target(&source)).await };
@@ -230,9 +232,13 @@ impl Inner {
         Ok(self.is_gone(key).await && databases.remove(target).await?)
     }
 
+    /// A place in the queue of a preview that may have no container.
+    fn queue(&self, key: &PreviewKey) -> Turn {
+        self.registry.queue_stop(key, &key.container_name(&self.settings.preview_container_name_prefix))
+    }
+
     async fn in_turn_of<T, F: Future<Output = T>>(&self, key: &PreviewKey, work: impl FnOnce() -> F) -> T {
-        let name = key.container_name(&self.settings.preview_container_name_prefix);
-        let turn = self.registry.queue_stop(key, &name);
+        let turn = self.queue(key);
         turn.come().await;
         let done = work().await;
         self.registry.finish(key, turn);
