@@ -1,4 +1,4 @@
-"""Dropping a preview's database: it works whoever is connected, takes the role with it, and is ended later if it fails."""
+"""Dropping a preview's database: whoever is connected, with its role; one that fails is ended later."""
 
 from __future__ import annotations
 

@@ -165,3 +165,24 @@ async def test_copies_both_ways_at_once_do_not_wait_for_each_other_for_ever(
         await asyncio.gather(*(service.clone_database(project_id + (n + 1) % 2, project_id + n % 2) for n in range(4)))
     for project in (project_id, project_id + 1):
         assert [table.name for table in (await service.database_info(project)).tables] == ["mine"]
+
+
+async def test_an_admin_that_is_no_superuser_can_do_all_of_it(world: Any, server: Server, project_id: int) -> None:
+    admin = f"maker_{project_id}"
+    await server.fetch(f"CREATE ROLE {admin} LOGIN CREATEDB CREATEROLE PASSWORD 'maker'")
+    maker = Server({**server.settings, "postgres_password": "maker"})
+    service, source = await started(world, maker, project_id, postgres_user=admin)
+    _, mine = await started(world, maker, project_id + 1, postgres_user=admin)
+    await server.fetch("CREATE TABLE theirs AS SELECT 1 AS id", **source)
+    held = [await server.connect(**source), await server.connect(**mine)]
+    await service.clone_database(project_id + 1, project_id)
+    await server.fetch("ALTER TABLE theirs ADD COLUMN more int", **mine)
+    assert [table.name for table in (await service.database_info(project_id + 1)).tables] == ["theirs"]
+    await service.reset_database(project_id)
+    assert (await service.database_info(project_id)).tables == []
+    for project in (project_id, project_id + 1):
+        await service.stop_preview(project, remove_database=True)
+        assert await server.exists(f"kosuke_project_{project}") == (False, False)
+    for connection in held:
+        connection.terminate()
+    assert await leftovers(server) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import node_image
 import services
 
 CLIENT = "pg@8.23.1"
+SETTLE_SECONDS = 30
 LEFT = "SELECT state, query FROM pg_stat_activity WHERE application_name = 'kosuke-docker'"
 """What this package has open on the server."""
 
@@ -46,6 +49,16 @@ class Server:
     async def value(self, sql: str, *arguments: object, **changes: Any) -> Any:
         [row] = await self.fetch(sql, *arguments, **changes)
         return row[0]
+
+    async def until(self, sql: str, *arguments: object, some: bool = True) -> list[Any]:
+        """Asks again until there are rows, or with some=False none; gives them."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            rows = await self.fetch(sql, *arguments)
+            if bool(rows) == some:
+                return rows
+            await asyncio.sleep(0.02)
+        raise TimeoutError(f"{'no' if some else 'still'} rows after {SETTLE_SECONDS} s: {sql}")
 
     async def exists(self, name: str) -> tuple[bool, bool]:
         """Whether there is a database, and a role, of this name."""
