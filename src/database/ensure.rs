@@ -239,7 +239,8 @@ impl PostgresServer {
         let inside = self.open_inside(Some(name)).await?;
         let mut done = Ok(());
         for extension in &self.extensions {
-            let create = format!("CREATE EXTENSION IF NOT EXISTS \"{extension}\"");
+            // Where the app looks for it. Our own search path is the system's alone.
+            let create = format!("SET search_path = public; CREATE EXTENSION IF NOT EXISTS \"{extension}\"");
             done = inside.settle("create extension", &create).await.map_err(Into::into);
             if done.is_err() {
                 break;

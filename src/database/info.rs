@@ -104,8 +104,11 @@ pub(super) async fn owned(connection: &Connection, owner: &str) -> Result<Vec<Ow
     let both = databases.iter().map(|row| (row, false)).chain(roles.iter().map(|row| (row, true)));
     Ok(both
         .filter_map(|(row, role_only)| {
-            let mark = Mark::parse(row.get(1)).filter(|mark| mark.target.owner == owner)?;
-            let name: String = row.get(0);
+            let (name, mark): (String, _) = (row.get(0), Mark::parse(row.get(1))?);
+            // An app may write the comment of its own database: it can give away this one, and no other.
+            if mark.target.owner != owner || (!mark.dropping && mark.target.name() != name) {
+                return None;
+            }
             let size_bytes = row.get::<_, Option<i64>>(2).map(count);
             let (target, dropping) = (mark.target, mark.dropping);
             Some(Owned { name, target, size_bytes, role_only, dropping })

@@ -34,6 +34,7 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(60);
 const COPY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Calls at once: a start of many previews must not use up the server's slots. A call has two connections at the most.
 const MAX_CALLS: usize = 8;
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// The first half of the advisory locks' keys.
 const LOCK_CLASS: i32 = 0x6b6f_7375;
 
@@ -118,9 +119,10 @@ impl PostgresServer {
         if let Some(database) = database {
             config.dbname(database);
         }
-        // The server ends a statement that we wait for no more, even if nobody can tell it to.
-        let given = self.config.get_options().unwrap_or_default();
-        config.options(format!("{given} -c statement_timeout={}", limit.as_millis()));
+        // The server ends a statement that we wait for no more, even if nobody can tell it to. And what an app put into its
+        // schemas is not looked at: the admin must not run an operator of its making (CVE-2018-1058).
+        let (given, limit) = (self.config.get_options().unwrap_or_default(), limit.as_millis());
+        config.options(format!("{given} -c statement_timeout={limit} -c search_path=pg_catalog"));
         let late = || DatabaseError::new("connect", format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.attempts(config));
         let (client, driver, tls) = connecting.await.unwrap_or_else(|_| Err(late()))?;
@@ -156,13 +158,23 @@ impl PostgresServer {
         Err(last)
     }
 
-    /// Keeps other processes' calls about these databases out until the connection ends.
+    /// Keeps other processes' calls about these databases out until the connection ends, but not for ever: all of it is
+    /// safe without, and any role may hold such a lock.
     pub(super) async fn lock(&self, connection: &Connection, names: &[&str]) -> Result<(), DatabaseError> {
         let mut names = names.to_vec();
         names.sort_unstable();
         for name in names {
-            let sql = format!("SELECT pg_advisory_lock({LOCK_CLASS}, hashtext({}))", quote_text(name));
-            connection.run("wait for others", &sql).await?;
+            let sql = format!(
+                "SET lock_timeout = {}; SELECT pg_advisory_lock({LOCK_CLASS}, hashtext({})); RESET lock_timeout",
+                LOCK_PATIENCE.as_millis(),
+                quote_text(name)
+            );
+            match connection.run("wait for others", &sql).await {
+                Err(error) if error.is(&[SqlState::LOCK_NOT_AVAILABLE]) => {
+                    log::warn!(target: "kosuke_docker::database", "database {name}: others work on it, too");
+                }
+                other => other?,
+            }
         }
         Ok(())
     }

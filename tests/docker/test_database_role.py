@@ -191,6 +191,30 @@ async def test_a_role_that_somebody_made_powerful_is_limited_again(world: Any, s
     assert tuple(row) == (False, False, True)
 
 
+async def test_what_an_app_plants_in_its_database_is_not_run_by_the_admin(
+    world: Any, server: Server, project_id: int
+) -> None:
+    """An operator that fits better than the system's own would be taken, were its schema looked at."""
+    service = await start(world, server, project_id)
+    mine = login(environment(world.container(project_id))["DATABASE_URL"])
+    for sql in (
+        "CREATE TABLE seen (who text)",
+        "CREATE FUNCTION trap(name, name) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO public.seen VALUES (current_user); RETURN true; END $$",
+        "CREATE OPERATOR public.!~ (FUNCTION = trap, LEFTARG = name, RIGHTARG = name)",
+    ):
+        await server.fetch(sql, **mine)
+    # The trap works: this is what a careless admin would do.
+    await server.fetch("SELECT relname !~ '^x' FROM pg_class LIMIT 1", database=mine["database"])
+    assert await server.value("SELECT who FROM seen", **mine) == "postgres"
+    await server.fetch("DELETE FROM seen", **mine)
+    await service.database_info(project_id)
+    await service.clone_database(project_id + 1, project_id)
+    await service._ensure_project_database(project_id)
+    for database in (mine["database"], f"kosuke_project_{project_id + 1}"):
+        assert await server.fetch("SELECT who FROM seen", database=database) == []
+
+
 async def test_listed_extensions_are_made_by_the_admin(world: Any, server: Server, project_id: int) -> None:
     await start(world, server, project_id, postgres_extensions=["file_fdw", "uuid-ossp"])
     mine = login(environment(world.container(project_id))["DATABASE_URL"])

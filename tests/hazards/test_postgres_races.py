@@ -6,9 +6,11 @@ import asyncio
 import datetime
 from typing import Any
 
+import pytest
 from pg import LEFT, Server
 
 CALLS = 50
+LOCK_CLASS = 0x6B6F7375
 ENSURE = """
 import asyncio, logging, sys
 from kosuke_docker import DockerService
@@ -76,3 +78,16 @@ async def test_somebody_in_the_template_is_waited_for(world: Any, server: Server
     await visitor.close()
     await ensuring
     assert await server.exists(f"kosuke_project_{project_id}") == (True, True)
+
+
+async def test_a_lock_that_somebody_holds_for_ever_is_waited_for_only_so_long(
+    world: Any, server: Server, project_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any role that may connect to the admin's database may hold it."""
+    name = f"kosuke_project_{project_id}"
+    holder = await server.connect()
+    await holder.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, hashtext('{name}'))")
+    await world.service(**server.settings)._ensure_project_database(project_id)
+    assert await server.exists(name) == (True, True)
+    assert "others work on it" in caplog.text
+    await holder.close()
