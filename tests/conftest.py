@@ -130,7 +130,9 @@ class World:
 
     def containers(self) -> list[Any]:
         """Every container of this world, running or not."""
-        return [c for c in self.engine.containers.list(all=True) if str(c.name).startswith(self.prefix)]
+        return [
+            c for c in self.engine.containers.list(all=True, ignore_removed=True) if str(c.name).startswith(self.prefix)
+        ]
 
     def container(self, project_id: int) -> Any:
         return self.engine.containers.get(f"{self.prefix}{project_id}")
