@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -78,6 +80,20 @@ async def test_one_that_cannot_be_removed_does_not_keep_the_others(
     await cluster.fetch("ROLLBACK PREPARED 'held'", database=name)
     assert await service.orphan_databases() == []
     assert await cluster.exists(name) == (False, False)
+
+
+async def test_what_a_killed_reset_left_goes_once_nobody_can_still_be_building_it(
+    world: Any, server: Server, project_id: int
+) -> None:
+    service = world.service(**server.settings)
+    left = {f"kosuke_passing_{project_id}_{age}": int(time.time()) - age for age in (60, 7200)}
+    for name, since in left.items():
+        await server.fetch(f"CREATE DATABASE {name} ALLOW_CONNECTIONS false")
+        mark = {"kosuke": "preview", "project_id": project_id, "session": None, "owner": world.prefix.rstrip("-")}
+        mark |= {"dropping": True, "temporary": since}
+        await server.fetch(f"COMMENT ON DATABASE {name} IS '{json.dumps(mark)}'")
+    assert await service.orphan_databases() == []
+    assert {name: (await server.exists(name))[0] for name in left} == dict(zip(left, (True, False), strict=True))
 
 
 async def test_without_a_server_there_are_none(world: Any) -> None:
