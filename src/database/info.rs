@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::ensure::{check_owner, find, isolation};
 use super::mark::Mark;
 use super::postgres::PostgresServer;
-use super::{Owned, Target};
+use super::{Databases, Owned, Target};
 use crate::error::DatabaseError;
 use crate::preview::Isolation;
 
@@ -62,8 +62,11 @@ impl PostgresServer {
                    AND a.backend_type = 'client backend' AND a.application_name <> 'kosuke-docker'), r.rolconnlimit \
                    FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
         let row = connection.row("measure database", sql, &[&name]).await?.ok_or_else(missing)?;
-        let isolation =
-            if found.owner == name { isolation(connection, &name, true).await?.0 } else { Isolation::Admin };
+        let isolation = if found.owner == name && !self.admin_only() {
+            isolation(connection, &name, true).await?.0
+        } else {
+            Isolation::Admin
+        };
         Ok(DatabaseInfo {
             owner: found.owner,
             isolation,

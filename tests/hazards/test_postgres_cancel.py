@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from pg import LEFT, Server
 
 
@@ -63,6 +64,7 @@ async def test_calls_cancelled_at_any_moment_leave_nothing(world: Any, cluster: 
     await gone(cluster)
 
 
+@pytest.mark.timeout(1800)
 async def test_many_starts_and_stops_leave_the_server_as_it_was(
     world: Any, cluster: Server, project_id: int, count: Callable[[int], int]
 ) -> None:
