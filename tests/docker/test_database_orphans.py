@@ -94,6 +94,7 @@ async def test_what_a_killed_reset_left_goes_once_nobody_can_still_be_building_i
         await server.fetch(f"COMMENT ON DATABASE {name} IS '{json.dumps(mark)}'")
     assert await service.orphan_databases() == []
     assert {name: (await server.exists(name))[0] for name in left} == dict(zip(left, (True, False), strict=True))
+    await server.fetch(f"DROP DATABASE {next(iter(left))}")
 
 
 async def test_without_a_server_there_are_none(world: Any) -> None:
