@@ -64,6 +64,15 @@ pub struct DatabaseError {
     pub step: &'static str,
     /// The server's or the driver's own words.
     pub message: String,
+    /// The server's five-character code, where it said something.
+    pub sqlstate: Option<String>,
+}
+
+impl DatabaseError {
+    /// One that the server did not put into words.
+    pub(crate) fn new(step: &'static str, message: impl Into<String>) -> Self {
+        Self { step, message: message.into(), sqlstate: None }
+    }
 }
 
 /// What an operation of the service failed with. Clone, because all callers that joined it get the same.
@@ -158,11 +167,11 @@ pub enum Error {
         /// The last lines of its output.
         last_lines: Vec<String>,
     },
-    /// The database could not be made and `POSTGRES_REQUIRED` is set.
-    #[error("{preview}: database: {source}")]
+    /// An operation on the database failed, or it could not be made and `POSTGRES_REQUIRED` is set.
+    #[error("{}database: {source}", preview_words(.preview.as_ref()))]
     Database {
-        /// For whom.
-        preview: PreviewKey,
+        /// For whom, where it was for one.
+        preview: Option<PreviewKey>,
         /// The cause.
         source: DatabaseError,
     },
@@ -210,6 +219,10 @@ pub enum Error {
     },
 }
 
+fn preview_words(preview: Option<&PreviewKey>) -> String {
+    preview.map_or_else(String::new, |preview| format!("{preview}: "))
+}
+
 fn exit_words(code: Option<i64>) -> String {
     code.map_or_else(String::new, |code| format!(" with exit code {code}"))
 }
@@ -219,6 +232,11 @@ fn lines_words(lines: &[String]) -> String {
 }
 
 impl Error {
+    /// A failure of the database server.
+    pub(crate) fn database(preview: &PreviewKey, source: DatabaseError) -> Self {
+        Self::Database { preview: Some(preview.clone()), source }
+    }
+
     /// An engine failure in an operation: unreachable and time-out have variants of their own.
     pub(crate) fn engine(operation: &'static str, preview: Option<&PreviewKey>, source: EngineError) -> Self {
         let preview = preview.cloned();
@@ -257,13 +275,13 @@ impl Error {
             Self::DockerUnavailable { preview, .. }
             | Self::Timeout { preview, .. }
             | Self::Engine { preview, .. }
-            | Self::ImageNotFound { preview, .. } => preview.as_ref(),
+            | Self::ImageNotFound { preview, .. }
+            | Self::Database { preview, .. } => preview.as_ref(),
             Self::ProjectFolder { preview, .. }
             | Self::PortRangeExhausted { preview, .. }
             | Self::ContainerStart { preview, .. }
             | Self::ContainerConflict { preview, .. }
             | Self::PreviewFailed { preview, .. }
-            | Self::Database { preview, .. }
             | Self::Hook { preview, .. }
             | Self::Abandoned { preview } => Some(preview),
             Self::InvalidInput { .. } | Self::InvalidSetting { .. } | Self::Closed { .. } => None,

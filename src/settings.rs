@@ -38,6 +38,17 @@ pub enum PullPolicy {
     Never,
 }
 
+/// What containers log in to their databases with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresIsolation {
+    /// A role of their own where the admin may make roles, else the admin's credentials.
+    Auto,
+    /// A role of their own; an admin that may not make roles is an error.
+    Role,
+    /// The admin's credentials.
+    Admin,
+}
+
 /// The settings of one service.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -98,6 +109,14 @@ pub struct Postgres {
     pub container_host: Option<String>,
     /// `POSTGRES_CONTAINER_PORT`
     pub container_port: Option<u16>,
+    /// `POSTGRES_ISOLATION`
+    pub isolation: PostgresIsolation,
+    /// `POSTGRES_CONNECTION_LIMIT`, of each role.
+    pub connection_limit: u16,
+    /// `POSTGRES_EXTENSIONS`: what the admin makes in every preview's database.
+    pub extensions: Vec<String>,
+    /// `POSTGRES_REVOKE_PUBLIC`: whether the server's other databases are closed to the previews' roles.
+    pub revoke_public: bool,
 }
 
 /// The admin connection.
@@ -188,10 +207,16 @@ impl Settings {
                 return Err(wrong(field, "must be more than 0 seconds"));
             }
         }
-        if let Some(Postgres { container_host: Some(host), .. }) = &self.postgres
-            && !is_host(host)
-        {
-            return Err(wrong("postgres_container_host", "must be a host name or address"));
+        if let Some(postgres) = &self.postgres {
+            if postgres.container_host.as_ref().is_some_and(|host| !is_host(host)) {
+                return Err(wrong("postgres_container_host", "must be a host name or address"));
+            }
+            if postgres.connection_limit == 0 {
+                return Err(wrong("postgres_connection_limit", "must be between 1 and 65535"));
+            }
+            if postgres.extensions.iter().any(|name| !is_extension(name)) {
+                return Err(wrong("postgres_extensions", "must be names of letters, digits, '_' and '-'"));
+            }
         }
         Ok(())
     }
@@ -199,6 +224,10 @@ impl Settings {
 
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}
+
+fn is_extension(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// What the engine accepts as a name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.

@@ -22,12 +22,15 @@ from kosuke_docker.errors import (
 from kosuke_docker.models import (
     CompileError,
     ContainerInfo,
+    DatabaseInfo,
+    OrphanDatabase,
     Preview,
     PreviewStatus,
     PullProgress,
     StartPreviewRequest,
     StopPreviewRequest,
     SweepResult,
+    TableInfo,
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
@@ -38,6 +41,7 @@ __all__ = [
     "ContainerInfo",
     "ContainerStartError",
     "DatabaseError",
+    "DatabaseInfo",
     "DockerService",
     "DockerUnavailableError",
     "EngineError",
@@ -47,6 +51,7 @@ __all__ = [
     "InvalidInputError",
     "KosukeDockerError",
     "OperationTimeoutError",
+    "OrphanDatabase",
     "PortRangeExhaustedError",
     "Preview",
     "PreviewFailedError",
@@ -60,6 +65,7 @@ __all__ = [
     "StartPreviewRequest",
     "StopPreviewRequest",
     "SweepResult",
+    "TableInfo",
     "__version__",
     "configure",
 ]

@@ -42,15 +42,15 @@ class Core:
         call: HookCall | None = None,
     ) -> Awaitable[str]:
         """The URL of the preview, started or found running."""
-    def stop(self, project_id: object, name: str) -> Awaitable[None]:
-        """Stops and removes the preview."""
+    def stop(self, project_id: object, name: str, remove_database: bool = False) -> Awaitable[None]:
+        """Stops and removes the preview and, where asked to, its database."""
     def restart(self, project_id: object, name: str, call: HookCall | None) -> Awaitable[str]:
         """The URL of the preview, restarted or started."""
     def is_running(self, project_id: object, name: str) -> Awaitable[bool]:
         """Whether the preview's container runs."""
     def ensure_image(self, call: HookCall | None) -> Awaitable[None]:
         """Makes sure that the image is here."""
-    def sweep(self) -> Awaitable[dict[str, Any]]:
+    def sweep(self, remove_orphan_databases: bool) -> Awaitable[dict[str, Any]]:
         """Removes what killed processes left behind, as a dict."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
@@ -58,8 +58,20 @@ class Core:
         """The preview as a dict, None when there is none."""
     def previews(self) -> Awaitable[list[dict[str, Any]]]:
         """The owner's previews as dicts."""
-    def ensure_database(self, project_id: object) -> Awaitable[None]:
-        """Makes the preview's database. A failure is logged, not raised."""
+    def ensure_database(self, project_id: object, session: str | None = None) -> Awaitable[None]:
+        """Makes the database of a preview or of a session. A failure is logged, not raised."""
+    def drop_database(self, project_id: object, name: str) -> Awaitable[None]:
+        """Removes the preview's database and role."""
+    def reset_database(self, project_id: object, name: str) -> Awaitable[None]:
+        """Empties the preview's database."""
+    def clone_database(self, project_id: object, name: str, from_project_id: object) -> Awaitable[None]:
+        """Puts a copy of another preview's database in the place of this one's."""
+    def database_info(self, project_id: object) -> Awaitable[dict[str, Any]]:
+        """What the server says about the preview's database, as a dict."""
+    def orphan_databases(self) -> Awaitable[list[dict[str, Any]]]:
+        """The databases and roles whose project's folder is gone, as dicts."""
+    def remove_orphan_databases(self) -> Awaitable[list[str]]:
+        """Removes them; gives the names of those that are gone."""
     def check_health(self, url: str) -> Awaitable[bool]:
         """Whether this URL answers with 2xx."""
     def monitor(self, project_id: object, container: str) -> Awaitable[None]:

@@ -88,7 +88,15 @@ class PreviewFailedError(KosukeDockerError):
 
 
 class DatabaseError(KosukeDockerError):
-    """The database could not be made and ``POSTGRES_REQUIRED`` is set."""
+    """An operation on a database failed, or it could not be made and ``POSTGRES_REQUIRED`` is set.
+
+    Attributes:
+        step: What was being done: ``connect``, ``create database``, ``drop role``, ...
+        sqlstate: The server's five-character code, None where it said nothing.
+    """
+
+    step: str
+    sqlstate: str | None
 
 
 class OperationTimeoutError(KosukeDockerError, TimeoutError):

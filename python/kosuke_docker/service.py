@@ -14,7 +14,7 @@ from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
 from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
-from kosuke_docker.models import Preview, PreviewStatus, PullProgress, SweepResult
+from kosuke_docker.models import DatabaseInfo, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
 
 logger = logging.getLogger("kosuke_docker")
@@ -221,32 +221,108 @@ class DockerService:
         """
         return await self._attach().core.is_running(project_id, self._get_container_name(project_id))
 
-    async def stop_preview(self, project_id: int) -> None:
+    async def stop_preview(self, project_id: int, *, remove_database: bool = False) -> None:
         """Stops and removes a project's preview. No preview is no error.
+
+        Args:
+            project_id: The project, from 0.
+            remove_database: Remove its database and role, too, whoever is connected. Otherwise the data is kept.
 
         Raises:
             ContainerConflictError: The container is not ours to remove.
-            DockerUnavailableError, OperationTimeoutError, EngineError: The engine did not do it.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine did not do it; the database is kept.
+            DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone all
+                the same, and the next ``sweep`` tries again.
         """
-        await self._attach().core.stop(project_id, self._get_container_name(project_id))
+        await self._attach().core.stop(project_id, self._get_container_name(project_id), remove_database)
+
+    async def drop_project_database(self, project_id: int) -> None:
+        """Removes a project's database and role, whoever is connected. None is no error. A running container stays.
+
+        Raises:
+            DatabaseError: It could not be removed; the next ``sweep`` tries again.
+        """
+        await self._attach().core.drop_database(project_id, self._get_container_name(project_id))
+
+    async def reset_database(self, project_id: int) -> None:
+        """Puts an empty database in the place of a project's; makes one where there is none.
+
+        Clients are disconnected; role and password stay, so a running container reconnects.
+
+        Raises:
+            DatabaseError: The server refused; the old database is as it was.
+        """
+        await self._attach().core.reset_database(project_id, self._get_container_name(project_id))
+
+    async def clone_database(self, project_id: int, from_project_id: int) -> None:
+        """Puts a copy of another project's database in the place of this one's.
+
+        The clients of both are disconnected; those of the other wait until the copy is done when they reconnect. The
+        role and its password stay, and the role owns all that the other's role owned.
+
+        Args:
+            project_id: Whose database is replaced, or made.
+            from_project_id: Whose database is copied.
+
+        Raises:
+            InvalidInputError: An id cannot be used, or both are the same.
+            DatabaseError: The other has no database, or the server refused; both databases are as they were.
+        """
+        await self._attach().core.clone_database(project_id, self._get_container_name(project_id), from_project_id)
+
+    async def database_info(self, project_id: int) -> DatabaseInfo:
+        """What the database server says about a project's database now.
+
+        Raises:
+            DatabaseError: There is no such database, or the server does not answer.
+        """
+        return DatabaseInfo.model_validate(await self._attach().core.database_info(project_id))
+
+    async def orphan_databases(self) -> list[OrphanDatabase]:
+        """This owner's databases and roles whose project's folder is gone and which no container uses.
+
+        Removals that failed before are tried again first.
+
+        Raises:
+            DatabaseError: The database server does not answer.
+            SettingsError: ``PROJECTS_DIR`` cannot be read: then every database would look like an orphan.
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer.
+        """
+        return [OrphanDatabase.model_validate(values) for values in await self._attach().core.orphan_databases()]
+
+    async def remove_orphan_databases(self) -> list[str]:
+        """Removes what ``orphan_databases`` lists.
+
+        Returns:
+            The names of what was removed.
+
+        Raises:
+            KosukeDockerError: As ``orphan_databases``; or the first removal that failed, after all were tried.
+        """
+        return await self._attach().core.remove_orphan_databases()
 
     async def stop_all_previews(self) -> None:
         """Stops and removes every preview of this owner. All are tried; then the first failure is raised."""
         await self._attach().core.stop_all()
 
-    async def sweep(self) -> SweepResult:
+    async def sweep(self, *, remove_orphan_databases: bool = False) -> SweepResult:
         """Finishes or removes what killed processes left behind: for an agent's start-up, or once in a while.
 
         Every container with our labels and this owner is looked at. One that ended is removed, and so is one that was
-        made and that nobody starts within 8 s, which the sweep waits for. Containers of others are not touched.
+        made and that nobody starts within 8 s, which the sweep waits for. Drops of databases that failed are tried
+        again. Containers and databases of others are not touched.
+
+        Args:
+            remove_orphan_databases: Remove the databases and roles whose project's folder is gone, too; else they are
+                only listed.
 
         Returns:
-            What was found and done; what failed for single containers is in ``problems``.
+            What was found and done; what failed for single ones is in ``problems``.
 
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
         """
-        return SweepResult.model_validate(await self._attach().core.sweep())
+        return SweepResult.model_validate(await self._attach().core.sweep(remove_orphan_databases))
 
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.

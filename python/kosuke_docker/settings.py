@@ -52,6 +52,19 @@ class Settings(BaseModel):
     postgres_container_host: str | None = None
     postgres_container_port: int | None = None
     postgres_required: bool = False
+    postgres_isolation: Literal["auto", "role", "admin"] = "auto"
+    postgres_connection_limit: int = 20
+    postgres_extensions: list[str] = []
+    postgres_revoke_public: bool = False
+
+    @field_validator("postgres_extensions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        words = _argv(value)
+        names = words.split(",") if isinstance(words, str) else words
+        return [name.strip() for name in names if name.strip()]
 
     @field_validator("projects_dir", "host_workspace_dir", mode="before")
     @classmethod

@@ -51,7 +51,11 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         Error::DockerUnavailable { .. } => "DockerUnavailableError",
         Error::ContainerStart { .. } => "ContainerStartError",
         Error::ContainerConflict { .. } => "ContainerConflictError",
-        Error::Database { .. } => "DatabaseError",
+        Error::Database { source, .. } => {
+            fields.set_item("step", source.step)?;
+            fields.set_item("sqlstate", &source.sqlstate)?;
+            "DatabaseError"
+        }
         Error::Timeout { .. } => "OperationTimeoutError",
         Error::Hook { .. } => "HookError",
         Error::Closed { .. } => "ServiceClosedError",

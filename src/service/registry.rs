@@ -305,6 +305,7 @@ impl Registry {
     }
 
     /// Ends a turn. Tells whether something happened meanwhile, so that the container has to be looked at.
+    #[must_use]
     pub(super) fn finish(&self, key: &PreviewKey, turn: Turn) -> bool {
         drop(turn);
         self.change(key, |slot| std::mem::take(&mut slot.look_again))
@@ -679,7 +680,7 @@ mod tests {
         let key = PreviewKey::project(1);
         let turn = registry.queue_stop(&key, "x");
         drop(registry.doing(&key, Phase::Stopping));
-        registry.finish(&key, turn);
+        assert!(!registry.finish(&key, turn));
         assert!(lock(&registry.slots).all.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use super::watch::WatchState;
 use crate::engine::{Container, State};
 use crate::error::EngineError;
 use crate::preview::{
-    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase, Preview, PreviewKey,
+    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase, Preview, PreviewKey,
 };
 use crate::probe::Answer;
 use crate::settings::Settings;
@@ -258,6 +258,7 @@ pub(super) fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
         database: None,
         database_name: None,
         database_isolation: None,
+        database_detail: None,
         detail: None,
         created_at: None,
         started_at: None,
@@ -276,6 +277,7 @@ pub(super) fn from_labels(key: &PreviewKey, container: &Container) -> Preview {
     preview.database = label(LABEL_DATABASE).and_then(DatabaseState::parse);
     preview.database_name = label(LABEL_DATABASE_NAME).map(str::to_owned);
     preview.database_isolation = label(LABEL_ISOLATION).and_then(Isolation::parse);
+    preview.database_detail = label(LABEL_DATABASE_DETAIL).map(str::to_owned);
     preview
 }
 

@@ -15,11 +15,11 @@ use super::watch::Watch;
 use super::{Inner, PreviewService, lock};
 use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
-use crate::error::{EngineError, Error};
+use crate::error::{DatabaseError, EngineError, Error};
 use crate::folder;
 use crate::preview::{
-    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER, LABEL_PREVIEW, LABEL_PROJECT,
-    LABEL_START, Phase, PreviewKey,
+    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER,
+    LABEL_PREVIEW, LABEL_PROJECT, LABEL_START, Phase, PreviewKey,
 };
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
@@ -337,7 +337,7 @@ impl Inner {
             name: request.name.clone(),
             image: self.settings.preview_default_image.clone(),
             command: self.settings.preview_command.argv(),
-            labels: self.labels(key, prepared.database, &token),
+            labels: self.labels(key, &prepared.database, &token),
             environment: prepared.environment.clone(),
             folder,
             network: prepared.network.clone(),
@@ -384,7 +384,7 @@ impl Inner {
         }
     }
 
-    fn labels(&self, key: &PreviewKey, database: Database, token: &str) -> HashMap<String, String> {
+    fn labels(&self, key: &PreviewKey, database: &Database, token: &str) -> HashMap<String, String> {
         let mut labels = HashMap::from([
             (LABEL_PREVIEW.to_owned(), "true".to_owned()),
             (LABEL_PROJECT.to_owned(), key.project_id.to_string()),
@@ -397,6 +397,9 @@ impl Inner {
         }
         if let Some(isolation) = database.isolation {
             labels.insert(LABEL_ISOLATION.to_owned(), isolation.as_str().to_owned());
+        }
+        if let Some(detail) = &database.detail {
+            labels.insert(LABEL_DATABASE_DETAIL.to_owned(), detail.clone());
         }
         labels
     }
@@ -435,9 +438,12 @@ impl Inner {
             }
             let claimed_database =
                 spec.labels.get(LABEL_DATABASE).map(String::as_str) == Some(DatabaseState::Ready.as_str());
-            if native_database && claimed_database && !self.set_password_or_undo(key, &created.id, &spec.environment).await? {
+            if native_database
+                && claimed_database
+                && let Some(error) = self.set_password_or_undo(key, &created.id, &spec.environment).await?
+            {
                 // The label would tell a lie that no other process could see through.
-                spec.labels = self.labels(key, Database { state: DatabaseState::Unavailable, isolation: None }, token);
+                spec.labels = self.labels(key, &Database::unavailable(&error), token);
                 continue;
             }
             if self.is_unwanted(flight) {
@@ -465,19 +471,20 @@ impl Inner {
         }
     }
 
-    async fn set_password(&self, key: &PreviewKey) -> Result<bool, Error> {
+    /// None: it was set. A failure is logged, unless the settings require a database.
+    async fn set_password(&self, key: &PreviewKey) -> Result<Option<DatabaseError>, Error> {
         let Some(databases) = &self.databases else {
-            return Ok(true);
+            return Ok(None);
         };
         let Err(source) = databases.set_password(&key.database_name(), &self.spend_password(key)).await else {
-            return Ok(true);
+            return Ok(None);
         };
         let project = key.project_id;
         log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {source}");
         if self.settings.postgres_required {
-            return Err(Error::Database { preview: key.clone(), source });
+            return Err(Error::database(key, source));
         }
-        Ok(false)
+        Ok(Some(source))
     }
 
     /// Only who won the name sets the password, so that an adopter never breaks a preview that runs.
@@ -486,9 +493,9 @@ impl Inner {
         key: &PreviewKey,
         id: &str,
         environment: &[(String, String)],
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<DatabaseError>, Error> {
         let set = self.set_password(key).await;
-        if !matches!(set, Ok(true)) {
+        if !matches!(set, Ok(None)) {
             self.undo(key, id, environment).await;
         }
         set

@@ -223,6 +223,7 @@ PREVIEW_FIELDS = {
     "database",
     "database_name",
     "database_isolation",
+    "database_detail",
     "detail",
     "created_at",
     "started_at",

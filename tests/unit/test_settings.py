@@ -43,6 +43,10 @@ DEFAULTS: dict[str, Any] = {
     "postgres_container_host": None,
     "postgres_container_port": None,
     "postgres_required": False,
+    "postgres_isolation": "auto",
+    "postgres_connection_limit": 20,
+    "postgres_extensions": [],
+    "postgres_revoke_public": False,
 }
 
 # The environment's text, and what it means.
@@ -77,6 +81,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "postgres_container_host": ("db.inside", "db.inside"),
     "postgres_container_port": ("5433", 5433),
     "postgres_required": ("true", True),
+    "postgres_isolation": ("role", "role"),
+    "postgres_connection_limit": ("5", 5),
+    "postgres_extensions": ("hstore, uuid-ossp", ["hstore", "uuid-ossp"]),
+    "postgres_revoke_public": ("1", True),
 }
 
 WRONG: list[tuple[str, str]] = [
@@ -104,6 +112,11 @@ WRONG: list[tuple[str, str]] = [
     ("postgres_port", "70000"),
     ("postgres_container_host", "a/b"),
     ("postgres_required", "perhaps"),
+    ("postgres_isolation", "some"),
+    ("postgres_connection_limit", "0"),
+    ("postgres_connection_limit", "70000"),
+    ("postgres_extensions", 'a"; DROP'),
+    ("preview_postgres_url", "postgresql://u:s3cret@h/d?sslmode=maybe"),
 ]
 
 
