@@ -292,7 +292,7 @@ class Page(asyncio.Protocol):
         self._transport = transport
         self._engine.pages.add(transport)
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._engine.pages.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
