@@ -1,6 +1,9 @@
 // A dev server for tests: prints what Next.js 15 prints, compiles at the first request, answers.
 // Knobs, from the environment: COMPILE_MS, STATUS, READY (the ready line, or "none"), LISTEN_MS, EXIT_CODE, EXIT_MS,
 // REDIRECT (a path that / leads to), PRINT (a line for the start), IGNORE_TERM.
+// Paths: /requests (how many there were), /exit/3 (ends with code 3), /eat (takes all the memory there is), /eat-child (a
+// child process does; answers when it was killed, and the page answers 500 from before that on), /heal (the page is well).
+const { spawn } = require("child_process");
 const http = require("http");
 const env = process.env;
 const compileMs = Number(env.COMPILE_MS || 200);
@@ -26,16 +29,38 @@ if (env.EXIT_CODE) {
     });
     return compiled;
   };
+  const eat = () => {
+    for (const held = []; ; ) held.push(Buffer.alloc(1 << 22, 1));
+  };
+  const eatChild = (done) => {
+    // The first choice of the kernel, whatever else is in the container.
+    const script = `require("fs").writeFileSync("/proc/self/oom_score_adj", "1000");(${eat})()`;
+    spawn(process.execPath, ["-e", script]).on("exit", (code, signal) => done(signal));
+  };
+  let sick = false;
   let requests = 0;
   const server = http.createServer(async (request, response) => {
     if (request.url === "/requests") return response.end(String(requests));
+    if (request.url === "/eat") return response.end("", () => setImmediate(eat));
+    if (request.url.startsWith("/exit/")) {
+      const code = Number(request.url.split("/")[2]);
+      return response.end("", () => setImmediate(() => process.exit(code)));
+    }
+    if (request.url === "/eat-child") {
+      sick = true;
+      return eatChild((signal) => response.end(signal));
+    }
+    if (request.url === "/heal") {
+      sick = false;
+      return response.end();
+    }
     requests += 1;
     if (env.REDIRECT && request.url === "/") {
       response.writeHead(307, { location: env.REDIRECT.replace("ORIGIN", `http://${request.headers.host}`) });
       return response.end();
     }
     await compile();
-    response.statusCode = Number(env.STATUS || 200);
+    response.statusCode = sick ? 500 : Number(env.STATUS || 200);
     response.end(`<title>${request.headers.host}</title>`);
   });
   setTimeout(() => {
