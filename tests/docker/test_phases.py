@@ -179,7 +179,6 @@ async def agreed(world: Any, scene: Scene, preview: Preview, measured: Measured)
     assert other.containers is not scene.service.containers
     began = time.monotonic()
     second = await other.get_preview(7)
-    print("FIRST", second and (second.phase, second.oom_count), preview.phase, preview.oom_count)
     # Of OOM kills the events alone tell, and what the engine kept of those is read while the first answer is given.
     while second is None or plain(second) != plain(preview):
         took = time.monotonic() - began
