@@ -69,6 +69,8 @@ pub struct Feed {
     /// When the engine last gave a sign of life.
     heard: Mutex<SystemTime>,
     facts: Mutex<HashMap<String, Facts>>,
+    /// When the last event was that the facts know: the next connection reads on after it.
+    last: Mutex<Option<SystemTime>>,
     reader: Mutex<Reader>,
 }
 
@@ -90,6 +92,7 @@ impl Feed {
             link: watch::Sender::new(Link::Idle),
             heard: Mutex::new(SystemTime::now()),
             facts: Mutex::default(),
+            last: Mutex::default(),
             reader: Mutex::default(),
         })
     }
@@ -143,7 +146,6 @@ impl Feed {
     }
 
     async fn read(&self) {
-        let mut last = None;
         let mut retry = RETRY_FIRST;
         loop {
             if let Err(error) = self.beat().await {
@@ -153,7 +155,7 @@ impl Feed {
                 continue;
             }
             let connected = Instant::now();
-            let broken = self.follow(&mut last, connected).await;
+            let broken = self.follow(connected).await;
             // Until the next connection, what is remembered counts for nothing.
             self.link.send_if_modified(|link| {
                 let up = matches!(link, Link::Up { .. });
@@ -171,8 +173,9 @@ impl Feed {
         }
     }
 
-    /// Reads one stream until it ends or the heartbeat stops. What was missed since `last` comes first.
-    async fn follow(&self, last: &mut Option<SystemTime>, connected: Instant) -> EngineError {
+    /// Reads one stream until it ends or the heartbeat stops. What was missed comes first.
+    async fn follow(&self, connected: Instant) -> EngineError {
+        let last = *lock(&self.last);
         let mut events = self.engine.events(last.map(|last| last + Duration::from_nanos(1)));
         if matches!(self.link(), Link::Down { .. }) {
             log::info!(target: "kosuke_docker::engine", "the engine answers again");
@@ -195,10 +198,7 @@ impl Feed {
                     return error;
                 }
                 event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        *last = Some(event.at.max(last.unwrap_or(event.at)));
-                        self.event(event);
-                    }
+                    Some(Ok(event)) => self.event(event),
                     Some(Err(error)) => return error,
                     None => return EngineError::Unreachable("the engine closed the event stream".into()),
                 },
@@ -208,6 +208,10 @@ impl Feed {
 
     fn event(&self, event: EngineEvent) {
         *lock(&self.heard) = SystemTime::now();
+        {
+            let mut last = lock(&self.last);
+            *last = Some(event.at).max(*last);
+        }
         {
             let mut facts = lock(&self.facts);
             match event.kind {
@@ -275,5 +279,37 @@ impl Drop for Listener {
         if reader.listeners == 0 {
             reader.stop.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{DockerEngine, EngineAddress};
+
+    #[tokio::test]
+    async fn a_listener_that_is_far_behind_looks_at_everything_anew() {
+        let engine = Arc::new(DockerEngine::new(EngineAddress::Unusable("none".into()), Duration::from_secs(1)));
+        let feed = Feed::new(engine, Heartbeat { interval: Duration::from_secs(9), deadline: Duration::from_secs(9) });
+        let (mut behind, mut later) = (feed.listen(), feed.listen());
+        let event = |number| EngineEvent {
+            container_id: "a".into(),
+            name: "x".into(),
+            labels: HashMap::new(),
+            kind: EventKind::Oom,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
+        };
+        for number in 0..=NEWS as u64 {
+            feed.event(event(number));
+            if number == 0 {
+                assert!(matches!(later.next().await, News::Event(_)));
+            }
+        }
+        assert!(matches!(behind.next().await, News::LookAgain));
+        // What it can still be told comes after that, and the facts know what it was not told.
+        assert!(matches!(behind.next().await, News::Event(_)));
+        assert!(matches!(later.next().await, News::Event(_)));
+        assert_eq!(feed.facts("a").ooms as usize, NEWS + 1);
+        assert_eq!(*lock(&feed.last), Some(event(NEWS as u64).at));
     }
 }
