@@ -1,6 +1,7 @@
 // A dev server for tests: prints what Next.js 15 prints, compiles at the first request, answers.
 // Knobs, from the environment: COMPILE_MS, STATUS, READY (the ready line, or "none"), LISTEN_MS, EXIT_CODE, EXIT_MS,
-// REDIRECT (a path that / leads to), PRINT (a line for the start), IGNORE_TERM.
+// REDIRECT (a path that / leads to), PRINT (a line for the start), IGNORE_TERM,
+// LINES_BEFORE and LINES_AFTER (so many more, before it listens and once it compiled).
 // Paths: /requests (how many there were), /exit/3 (ends with code 3), /eat (takes all the memory there is), /eat-child (a
 // child process does; answers when it was killed, and the page answers 500 from before that on), /heal (the page is well).
 const { spawn } = require("child_process");
@@ -9,7 +10,12 @@ const env = process.env;
 const compileMs = Number(env.COMPILE_MS || 200);
 const say = (line) => process.stdout.write(line + "\n");
 
+const chatter = (lines) => {
+  for (let line = 1; line <= Number(lines || 0); line++) say(`line ${line} of some library that talks a lot`);
+};
+
 if (env.PRINT) say(env.PRINT);
+chatter(env.LINES_BEFORE);
 if (env.IGNORE_TERM) process.on("SIGTERM", () => {});
 if (env.EXIT_CODE) {
   setTimeout(() => {
@@ -24,6 +30,7 @@ if (env.EXIT_CODE) {
       setTimeout(() => {
         if (env.ERROR) process.stderr.write(" ⨯ ./app/page.js\nError: Expected '>', got ';'\n");
         else say(` ✓ Compiled / in ${compileMs}ms (529 modules)`);
+        chatter(env.LINES_AFTER);
         done();
       }, compileMs);
     });
