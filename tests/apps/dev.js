@@ -3,7 +3,8 @@
 // REDIRECT (a path that / leads to), PRINT (a line for the start), IGNORE_TERM,
 // LINES_BEFORE and LINES_AFTER (so many more, before it listens and once it compiled).
 // Paths: /requests (how many there were), /exit/3 (ends with code 3), /eat (takes all the memory there is), /eat-child (a
-// child process does; answers when it was killed, and the page answers 500 from before that on), /heal (the page is well).
+// child process does; answers when it was killed, and the page answers 500 from before that on), /hang (the page
+// does not answer from now on), /heal (the page is well).
 const { spawn } = require("child_process");
 const http = require("http");
 const env = process.env;
@@ -45,6 +46,7 @@ if (env.EXIT_CODE) {
     spawn(process.execPath, ["-e", script]).on("exit", (code, signal) => done(signal));
   };
   let sick = false;
+  let hangs = false;
   let requests = 0;
   const server = http.createServer(async (request, response) => {
     if (request.url === "/requests") return response.end(String(requests));
@@ -57,8 +59,12 @@ if (env.EXIT_CODE) {
       sick = true;
       return eatChild((signal) => response.end(signal));
     }
+    if (request.url === "/hang") {
+      hangs = true;
+      return response.end();
+    }
     if (request.url === "/heal") {
-      sick = false;
+      sick = hangs = false;
       return response.end();
     }
     requests += 1;
@@ -66,6 +72,7 @@ if (env.EXIT_CODE) {
       response.writeHead(307, { location: env.REDIRECT.replace("ORIGIN", `http://${request.headers.host}`) });
       return response.end();
     }
+    if (hangs) return;
     await compile();
     response.statusCode = sick ? 500 : Number(env.STATUS || 200);
     response.end(`<title>${request.headers.host}</title>`);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import urllib.request
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from kosuke_docker import DockerService, Preview
+from kosuke_docker import DockerService, Preview, PreviewFailedError
 
 BOUND = 3
 """Seconds: 1 is promised, machines that run tests are busy."""
@@ -246,7 +247,42 @@ async def test_what_happens_to_a_container_is_told_soon(
     await check(made, preview)
     assert preview.detail is not None
     assert row.words in preview.detail
+    [listed] = await made.service.list_previews()
+    assert plain(listed) == plain(preview)
     await agreed(world, made, preview, measured)
+
+
+@pytest.mark.parametrize("command", ["no-such-dev-server --port 3000", ["no-such-dev-server"]], ids=["shell", "argv"])
+async def test_a_command_that_is_not_there_is_told(
+    world: Any, until: Any, measured: Measured, command: str | list[str]
+) -> None:
+    world.project(7)
+    service = world.service(preview_command=command)
+    # Whether the start still sees it run is a matter of moments.
+    with contextlib.suppress(PreviewFailedError):
+        await service.start_preview(7)
+    preview = await turned(service, "exited", measured, "seconds")
+    assert preview is not None
+    assert (preview.exit_code, preview.running, preview.url) == (127, False, None)
+    assert preview.detail is not None
+    assert "not found" in preview.detail
+    assert any("no-such-dev-server" in line for line in preview.last_lines)
+
+
+async def test_a_page_that_does_not_answer_any_more_is_unresponsive_until_it_does(
+    scene: Any, measured: Measured
+) -> None:
+    made = await scene(preview_probe_timeout=0.5, preview_probe_ttl=0.1)
+    preview = await after(lambda: made.get("/hang"), made.service, "unresponsive", measured)
+    assert preview is not None
+    assert (preview.running, preview.url, preview.is_responding) == (True, made.url, False)
+    assert preview.compilation_complete is True
+    await check(made, preview)
+    assert preview.detail == "It answered before, and does not answer within 0.5 s now."
+    ready = await after(lambda: made.get("/heal"), made.service, "ready", measured, "healed")
+    assert ready is not None
+    assert ready.is_responding is True
+    await check(made, ready)
 
 
 async def test_a_removed_container_is_no_preview(world: Any, scene: Any, measured: Measured) -> None:
