@@ -595,7 +595,13 @@ impl Inner {
         }
         let target = self.target_of(container).await;
         let (watch, new) = self.registry.register(info, container.started_at, || {
-            Watch::new(container.id.clone(), container.started_at, target, self.settings.preview_port, self.on_change(key))
+            Watch::new(
+                container.id.clone(),
+                container.started_at,
+                target,
+                self.settings.preview_port,
+                self.on_change(key),
+            )
         });
         if new {
             let last_oom = self.feed.facts(&container.id).last_oom;
@@ -621,7 +627,9 @@ impl Inner {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
         let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
-        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key)));
+        let (watch, new) = self.registry.register(info, None, || {
+            Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key))
+        });
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
         if new && !replaced {
             self.follow(request.key.clone(), watch);
