@@ -414,8 +414,10 @@ impl Inner {
                 Ok(created) => created,
                 Err(EngineError::Conflict(_)) => return Ok(Err(None)),
                 Err(source) => {
-                    // A frozen engine may carry it out later: then it is removed as soon as that is heard of.
-                    lock(&self.undone).insert(token.to_owned());
+                    if matches!(source, EngineError::Timeout(_) | EngineError::Unreachable(_)) {
+                        // It may carry it out later: then the container is removed as soon as that is heard of.
+                        lock(&self.undone).insert(token.to_owned());
+                    }
                     self.remove_unknown(request, token, &spec.environment).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
