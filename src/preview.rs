@@ -1,7 +1,9 @@
 //! The domain: which preview, what it is called everywhere, and what is known about it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
 
 /// Label that marks a container as a preview of ours.
 pub const LABEL_PREVIEW: &str = "kosuke.preview";
@@ -17,6 +19,36 @@ pub const LABEL_DATABASE: &str = "kosuke.database";
 pub const LABEL_DATABASE_NAME: &str = "kosuke.database_name";
 /// Label with how the database is kept apart: `role`, `partial` or `admin`.
 pub const LABEL_ISOLATION: &str = "kosuke.database_isolation";
+/// Label with why the database is unavailable, or not kept apart in full.
+pub const LABEL_DATABASE_DETAIL: &str = "kosuke.database_detail";
+
+/// What Postgres keeps of a name; it cuts off the rest without a word.
+const MAX_NAME_BYTES: usize = 63;
+/// 96 bits: nobody finds two sessions of one project with one name, not even on purpose.
+const SESSION_HASH_BYTES: usize = 12;
+
+/// The name of a database and of the role that owns it: `kosuke_project_<id>`; with a session a readable rest of its name
+/// and a hash of all of it. ASCII, at most 63 bytes, and no two are alike. The mark on the database has the session's name.
+#[must_use]
+pub fn database_name(project_id: u64, session: Option<&str>) -> String {
+    let mut name = format!("kosuke_project_{project_id}");
+    let Some(session) = session else { return name };
+    let mut hash = String::new();
+    for byte in Sha256::digest(session.as_bytes()).iter().take(SESSION_HASH_BYTES) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    let room = MAX_NAME_BYTES.saturating_sub(name.len() + hash.len() + 2);
+    let words = session.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let slug = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
+    for part in [&slug[..slug.len().min(room)], &hash] {
+        if !part.is_empty() {
+            name.push('_');
+            name.push_str(part);
+        }
+    }
+    name
+}
 
 /// Which preview: a project (sessions come later).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +73,7 @@ impl PreviewKey {
     /// The name of its database and of the role that owns it.
     #[must_use]
     pub fn database_name(&self) -> String {
-        format!("kosuke_project_{}", self.project_id)
+        database_name(self.project_id, None)
     }
 
     /// The name of its folder below `PROJECTS_DIR`.
@@ -155,11 +187,11 @@ impl DatabaseState {
 /// How well the preview's database is kept apart from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// A role of its own that owns only this database, which no other role may connect to.
+    /// A role of its own that owns this database and may connect to no other.
     Role,
-    /// A role of its own, but the admin lacked the rights for a part of the rest.
+    /// A role of its own that may still connect to other databases, or the admin lacked the rights for a part of the rest.
     Partial,
-    /// The admin's own credentials, because the database hook was replaced.
+    /// The admin's own credentials: as the settings say, or because the database hook was replaced.
     Admin,
 }
 
@@ -282,6 +314,8 @@ pub struct Preview {
     pub database_name: Option<String>,
     /// How the database is kept apart.
     pub database_isolation: Option<Isolation>,
+    /// Why the database is unavailable, or not kept apart in full.
+    pub database_detail: Option<String>,
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
     /// When its container was made.
@@ -306,6 +340,59 @@ mod tests {
         assert_eq!(key.container_name("kosuke-preview-"), "kosuke-preview-123");
         assert_eq!(key.database_name(), "kosuke_project_123");
         assert_eq!(key.to_string(), "project 123");
+    }
+
+    #[test]
+    fn database_names_are_safe_and_unique_whatever_the_session_is_called() {
+        let long = "x".repeat(300);
+        let sessions = [
+            "",
+            "a",
+            "A",
+            "a b",
+            "a_b",
+            "a-b",
+            "main",
+            "ünï",
+            "unï",
+            "日本",
+            "日本語",
+            "'; DROP DATABASE postgres; --",
+            "\"",
+            "\"\"",
+            "'",
+            "\\",
+            "$1",
+            "%s",
+            "../..",
+            "a\0b",
+            "a\nb",
+            "🦀",
+            &long,
+            &format!("{long}y"),
+            &format!("{long}z"),
+        ];
+        let mut names = std::collections::HashSet::new();
+        for id in [0, 7, 77, u64::MAX] {
+            assert!(names.insert(database_name(id, None)));
+            for session in sessions {
+                let name = database_name(id, Some(session));
+                assert!(name.len() <= MAX_NAME_BYTES, "{name}");
+                assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+                assert!(names.insert(name), "{session:?}");
+            }
+        }
+        let name = database_name(7, Some("Feature/Log-in"));
+        assert!(name.starts_with("kosuke_project_7_feature_log_in_"), "{name}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn different_sessions_have_different_databases(one: String, other: String, id: u64) {
+            let (first, second) = (database_name(id, Some(&one)), database_name(id, Some(&other)));
+            proptest::prop_assert!(first.len() <= MAX_NAME_BYTES);
+            proptest::prop_assert_eq!(first == second, one == other);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::error::Error;
+use crate::readiness::Patterns;
 
 /// What a preview's container runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub enum PullPolicy {
     Always,
     /// Not at all.
     Never,
+}
+
+/// What containers log in to their databases with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresIsolation {
+    /// A role of their own where the admin may make roles, else the admin's credentials.
+    Auto,
+    /// A role of their own; an admin that may not make roles is an error.
+    Role,
+    /// The admin's credentials.
+    Admin,
 }
 
 /// The settings of one service.
@@ -77,6 +89,10 @@ pub struct Settings {
     pub preview_stop_timeout: Duration,
     /// `PREVIEW_PULL_POLICY`
     pub preview_pull_policy: PullPolicy,
+    /// `PREVIEW_READY_PATTERN`: what else in a line says that the server is up.
+    pub preview_ready_pattern: Option<String>,
+    /// `PREVIEW_ERROR_PATTERN`: what else in a line is an error of the page.
+    pub preview_error_pattern: Option<String>,
     /// `ENGINE_TIMEOUT`
     pub engine_timeout: Duration,
     /// `ENGINE_HEARTBEAT_INTERVAL`
@@ -98,6 +114,14 @@ pub struct Postgres {
     pub container_host: Option<String>,
     /// `POSTGRES_CONTAINER_PORT`
     pub container_port: Option<u16>,
+    /// `POSTGRES_ISOLATION`
+    pub isolation: PostgresIsolation,
+    /// `POSTGRES_CONNECTION_LIMIT`, of each role.
+    pub connection_limit: u16,
+    /// `POSTGRES_EXTENSIONS`: what the admin makes in every preview's database.
+    pub extensions: Vec<String>,
+    /// `POSTGRES_REVOKE_PUBLIC`: whether the server's other databases are closed to the previews' roles.
+    pub revoke_public: bool,
 }
 
 /// The admin connection.
@@ -177,6 +201,7 @@ impl Settings {
         if !self.preview_health_path.starts_with('/') || self.preview_health_path.contains(char::is_whitespace) {
             return Err(wrong("preview_health_path", "must begin with '/' and hold no white space"));
         }
+        self.patterns()?;
         for (field, value) in [
             ("preview_probe_timeout", self.preview_probe_timeout),
             ("preview_warmup_timeout", self.preview_warmup_timeout),
@@ -188,17 +213,44 @@ impl Settings {
                 return Err(wrong(field, "must be more than 0 seconds"));
             }
         }
-        if let Some(Postgres { container_host: Some(host), .. }) = &self.postgres
-            && !is_host(host)
-        {
-            return Err(wrong("postgres_container_host", "must be a host name or address"));
+        if let Some(postgres) = &self.postgres {
+            if postgres.container_host.as_ref().is_some_and(|host| !is_host(host)) {
+                return Err(wrong("postgres_container_host", "must be a host name or address"));
+            }
+            if postgres.connection_limit == 0 {
+                return Err(wrong("postgres_connection_limit", "must be between 1 and 65535"));
+            }
+            if postgres.extensions.iter().any(|name| !is_extension(name)) {
+                return Err(wrong("postgres_extensions", "must be names of letters, digits, '_' and '-'"));
+            }
         }
         Ok(())
     }
 }
 
+impl Settings {
+    /// The deployment's own patterns, compiled.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] naming the one that is no regular expression.
+    pub fn patterns(&self) -> Result<Patterns, Error> {
+        Patterns::new(self.preview_ready_pattern.as_deref(), self.preview_error_pattern.as_deref()).map_err(
+            |(which, why)| {
+                let field = if which == "ready" { "preview_ready_pattern" } else { "preview_error_pattern" };
+                // The last line of the words says what is wrong; those before show where.
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                Error::InvalidSetting { field, problem: format!("is not a regular expression: {why}") }
+            },
+        )
+    }
+}
+
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}
+
+fn is_extension(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// What the engine accepts as a name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
@@ -231,6 +283,8 @@ pub(crate) mod tests {
             preview_warmup_timeout: Duration::from_secs(60),
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,
+            preview_ready_pattern: None,
+            preview_error_pattern: None,
             engine_timeout: Duration::from_secs(60),
             engine_heartbeat_interval: Duration::from_secs(2),
             engine_heartbeat_timeout: Duration::from_secs(5),

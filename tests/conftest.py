@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import nextjs  # noqa: E402 - stands in tools
 import node_image  # noqa: E402
+import pg  # noqa: E402 - stands in tests/support
 from private_engine import PrivateEngine, running  # noqa: E402
 
 APPS = ROOT / "tests" / "apps"
@@ -63,6 +64,24 @@ def postgres() -> dict[str, Any]:
         "postgres_password": os.environ["POSTGRES_PASSWORD"],
         "postgres_container_host": os.environ["POSTGRES_CONTAINER_HOST"],
     }
+
+
+@pytest.fixture
+def server(postgres: dict[str, Any]) -> pg.Server:
+    return pg.Server(postgres)
+
+
+@pytest.fixture
+def project_id() -> int:
+    """One that no other test used: databases stay."""
+    return 1_000_000 + secrets.randbelow(1_000_000_000)
+
+
+@pytest.fixture(scope="module")
+def cluster(engine: DockerClient) -> Iterator[pg.Server]:
+    """A Postgres server of this file's own, for what concerns the whole server."""
+    with pg.cluster("max_prepared_transactions = 5") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ from typing import Any, final
 __all__ = [
     "Core",
     "Ending",
+    "Events",
     "HookCall",
     "HookReply",
+    "Logs",
     "__version__",
     "before_fork",
     "check_settings",
@@ -15,6 +17,7 @@ __all__ = [
     "engine_address",
     "event_kinds",
     "hook_names",
+    "log_streams",
     "phase_names",
     "random_port",
     "release_runtime",
@@ -38,19 +41,30 @@ class Core:
         project_id: object,
         name: str,
         variables: Mapping[str, str | None] | None,
-        until_ready: bool,
+        ready: tuple[float | None, bool] | None = None,
         call: HookCall | None = None,
     ) -> Awaitable[str]:
-        """The URL of the preview, started or found running."""
-    def stop(self, project_id: object, name: str) -> Awaitable[None]:
-        """Stops and removes the preview."""
+        """The URL of the preview, started or found running.
+
+        `ready`: wait until it is ready, for so many seconds (None for ever), and whether a compile error ends that.
+        """
+    def wait_until_ready(
+        self, project_id: object, name: str, timeout: float | None, fail_on_compile_error: bool
+    ) -> Awaitable[dict[str, Any]]:
+        """The preview as a dict, once it is ready."""
+    def logs(self, project_id: object, name: str, follow: bool, tail: int | None) -> Logs:
+        """The preview's output."""
+    def events(self, project_id: object | None, name: str) -> Awaitable[Events]:
+        """What happens from now on: to one preview, or to all of the owner's."""
+    def stop(self, project_id: object, name: str, remove_database: bool = False) -> Awaitable[None]:
+        """Stops and removes the preview and, where asked to, its database."""
     def restart(self, project_id: object, name: str, call: HookCall | None) -> Awaitable[str]:
         """The URL of the preview, restarted or started."""
     def is_running(self, project_id: object, name: str) -> Awaitable[bool]:
         """Whether the preview's container runs."""
     def ensure_image(self, call: HookCall | None) -> Awaitable[None]:
         """Makes sure that the image is here."""
-    def sweep(self) -> Awaitable[dict[str, Any]]:
+    def sweep(self, remove_orphan_databases: bool) -> Awaitable[dict[str, Any]]:
         """Removes what killed processes left behind, as a dict."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
@@ -58,8 +72,20 @@ class Core:
         """The preview as a dict, None when there is none."""
     def previews(self) -> Awaitable[list[dict[str, Any]]]:
         """The owner's previews as dicts."""
-    def ensure_database(self, project_id: object) -> Awaitable[None]:
-        """Makes the preview's database. A failure is logged, not raised."""
+    def ensure_database(self, project_id: object, session: str | None = None) -> Awaitable[None]:
+        """Makes the database of a preview or of a session. A failure is logged, not raised."""
+    def drop_database(self, project_id: object, name: str) -> Awaitable[None]:
+        """Removes the preview's database and role."""
+    def reset_database(self, project_id: object, name: str) -> Awaitable[None]:
+        """Empties the preview's database."""
+    def clone_database(self, project_id: object, name: str, from_project_id: object) -> Awaitable[None]:
+        """Puts a copy of another preview's database in the place of this one's."""
+    def database_info(self, project_id: object) -> Awaitable[dict[str, Any]]:
+        """What the server says about the preview's database, as a dict."""
+    def orphan_databases(self) -> Awaitable[list[dict[str, Any]]]:
+        """The databases and roles whose project's folder is gone, as dicts."""
+    def remove_orphan_databases(self) -> Awaitable[list[str]]:
+        """Removes them; gives the names of those that are gone."""
     def check_health(self, url: str) -> Awaitable[bool]:
         """Whether this URL answers with 2xx."""
     def monitor(self, project_id: object, container: str) -> Awaitable[None]:
@@ -89,6 +115,24 @@ class Ending:
 
     def wait(self, patience: float) -> None:
         """Waits until its threads have ended, `patience` seconds at the most. Blocks."""
+
+@final
+class Events:
+    """What happens to previews, from the moment on at which it was made."""
+
+    def next(self) -> Awaitable[dict[str, Any] | None]:
+        """The next event as a dict, None once it or the service is closed."""
+    def close(self) -> None:
+        """Ends it: whoever waits for an event gets None."""
+
+@final
+class Logs:
+    """A preview's output."""
+
+    def next(self) -> Awaitable[list[tuple[str, str, float]] | None]:
+        """The next lines, None at the end."""
+    def close(self) -> None:
+        """Ends it: whoever waits for lines gets None."""
 
 @final
 class HookCall:
@@ -138,6 +182,9 @@ def phase_names() -> list[str]:
 
 def event_kinds() -> list[str]:
     """The kinds of events."""
+
+def log_streams() -> list[str]:
+    """Where lines of output come from."""
 
 def release_runtime() -> Ending | None:
     """The runtime of this process, if no service and no call keeps it any more: None while a service does.

@@ -131,8 +131,10 @@ class Preview(BaseModel):
         last_oom_at: When that happened last.
         database: What became of the database, None for a container that another service made.
         database_name: The database's name, None without one.
-        database_isolation: ``role``: a role that owns only this database; ``partial``: the admin lacked rights for a
-            part of that; ``admin``: the admin's own credentials, because ``_ensure_project_database`` was replaced.
+        database_isolation: ``role``: a role that owns this database and may connect to no other; ``partial``: it may
+            connect to others, or the admin lacked rights; ``admin``: the admin's own credentials, because
+            ``POSTGRES_ISOLATION`` says so, the admin may not make roles, or ``_ensure_project_database`` was replaced.
+        database_detail: Why the database is unavailable, or not kept apart in full. Never a secret.
         detail: A sentence for people; None where there is nothing to say, as while it is ``ready``.
         created_at: When the container was made. Times of the container are of the engine's clock.
         started_at: When it was last started.
@@ -159,6 +161,7 @@ class Preview(BaseModel):
     database: Optional[Literal["ready", "unavailable", "disabled"]] = None
     database_name: Optional[str] = None
     database_isolation: Optional[Literal["role", "partial", "admin"]] = None
+    database_detail: Optional[str] = None
     detail: Optional[str] = None
     created_at: Optional[datetime] = None
     started_at: Optional[datetime] = None
@@ -167,15 +170,111 @@ class Preview(BaseModel):
     as_of: datetime
 
 
+class PreviewEvent(BaseModel):
+    """Something that changed about a preview.
+
+    Attributes:
+        kind: ``phase``: it came into another phase; ``errors``: compile errors were set or cleared; ``removed``: it is
+            gone; ``gap``: the subscriber was too slow and events before this one are lost, so look at everything anew.
+        project_id: The project, None for a gap.
+        previous_phase: The phase before, None where there was no preview.
+        preview: The preview as it is now, None when it is gone, and for a gap.
+        at: When this was noticed.
+    """
+
+    kind: Literal["phase", "errors", "removed", "gap"]
+    project_id: Optional[int] = None
+    previous_phase: Optional[Phase] = None
+    preview: Optional[Preview] = None
+    at: datetime
+
+
+class LogLine(BaseModel):
+    """A line that a preview printed.
+
+    Attributes:
+        stream: ``stdout``, ``stderr``, or ``gap`` for a line of our own that tells how many lines are missing here.
+        text: The line, without its end, colours and the passwords of URLs.
+        timestamp: When the engine received its beginning.
+    """
+
+    stream: Literal["stdout", "stderr", "gap"]
+    text: str
+    timestamp: datetime
+
+
+class TableInfo(BaseModel):
+    """A table or materialised view of a preview's database.
+
+    Attributes:
+        schema_name: Its schema.
+        name: Its name.
+        row_estimate: The planner's estimate, None when the rows were never counted.
+        size_bytes: Bytes on disk, with its indexes.
+    """
+
+    schema_name: str
+    name: str
+    row_estimate: Optional[int] = None
+    size_bytes: int
+
+
+class DatabaseInfo(BaseModel):
+    """What the database server says about a preview's database.
+
+    Attributes:
+        name: Its name.
+        owner: The role that owns it.
+        isolation: As ``Preview.database_isolation``, at this moment.
+        size_bytes: Bytes on disk.
+        connections: Sessions of clients at this moment.
+        connection_limit: How many sessions its owner may have, None without a limit.
+        tables: By schema and name, without the system's.
+    """
+
+    name: str
+    owner: str
+    isolation: Literal["role", "partial", "admin"]
+    size_bytes: int
+    connections: int
+    connection_limit: Optional[int] = None
+    tables: List[TableInfo]
+
+
+class OrphanDatabase(BaseModel):
+    """A database, or a role without one, of this owner whose project's folder is gone.
+
+    Attributes:
+        name: Its name on the server.
+        project_id: The project it was made for.
+        session: The session it was made for, None for the project's own.
+        size_bytes: Bytes on disk, None for a role, or where the admin may not know.
+        role_only: Whether there is a role only.
+        dropping: Whether its drop was begun and did not end.
+    """
+
+    name: str
+    project_id: int
+    session: Optional[str] = None
+    size_bytes: Optional[int] = None
+    role_only: bool = False
+    dropping: bool = False
+
+
 class SweepResult(BaseModel):
     """What a sweep found and did.
 
     Attributes:
         running: The projects whose preview runs.
         removed: The projects whose container was removed: it had ended, or was made and never started.
+        orphan_databases: The databases and roles of this owner whose project's folder is gone.
+        removed_databases: The databases that were removed: those, where that was asked for, and those whose drop had
+            failed before.
         problems: What could not be done, a sentence each.
     """
 
     running: List[int] = []
     removed: List[int] = []
+    orphan_databases: List[OrphanDatabase] = []
+    removed_databases: List[str] = []
     problems: List[str] = []

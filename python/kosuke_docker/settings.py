@@ -40,6 +40,8 @@ class Settings(BaseModel):
     preview_warmup_timeout: float = 60.0
     preview_stop_timeout: float = 5.0
     preview_pull_policy: Literal["missing", "always", "never"] = "missing"
+    preview_ready_pattern: str | None = None
+    preview_error_pattern: str | None = None
     engine_timeout: float = 60.0
     engine_heartbeat_interval: float = 2.0
     engine_heartbeat_timeout: float = 5.0
@@ -52,6 +54,19 @@ class Settings(BaseModel):
     postgres_container_host: str | None = None
     postgres_container_port: int | None = None
     postgres_required: bool = False
+    postgres_isolation: Literal["auto", "role", "admin"] = "auto"
+    postgres_connection_limit: int = 20
+    postgres_extensions: list[str] = []
+    postgres_revoke_public: bool = False
+
+    @field_validator("postgres_extensions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        words = _argv(value)
+        names = words.split(",") if isinstance(words, str) else words
+        return [name.strip() for name in names if name.strip()]
 
     @field_validator("projects_dir", "host_workspace_dir", mode="before")
     @classmethod

@@ -1,41 +1,57 @@
-//! [`Databases`] on a Postgres server, over one short-lived connection per call.
+//! [`Databases`] on a Postgres server, over one short-lived connection per call. No pool: calls are rare, an idle session
+//! would stand in the way of drops and copies, and one that a restart of the server broke would have to be found out.
 
-use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Databases, Ensured, Login, tls};
+use super::connection::{Connection, failure};
+use super::sql::{quote_name, quote_text};
+use super::tls::Tls;
+use super::{DatabaseInfo, Databases, Ensured, Login, Owned, Target, dsn};
 use crate::error::{DatabaseError, Error};
-use crate::preview::Isolation;
-use crate::settings::{Postgres, PostgresAdmin};
+use crate::settings::{Postgres, PostgresAdmin, PostgresIsolation};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const STATEMENT_TIMEOUT: &str = "-c statement_timeout=10000";
-/// `CREATE DATABASE` fails while anyone is connected to the template: 55006, gone in moments.
-const TEMPLATE_BUSY_TRIES: u32 = 20;
-const TEMPLATE_BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// The driver bounds only the TCP connection: a frozen server would hold its callers for ever.
+/// For all of it: the driver bounds only the TCP connection, and a frozen server would hold its callers for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ENSURE_TIMEOUT: Duration = Duration::from_secs(15);
+const INFO_TIMEOUT: Duration = Duration::from_secs(15);
 /// Well below the time that another process grants to a container that is made and not started.
 const PASSWORD_TIMEOUT: Duration = Duration::from_secs(4);
-/// Connections at once: a start of many previews must not use up the server's slots.
-const MAX_CONNECTIONS: usize = 8;
+/// A drop waits for a checkpoint.
+const DROP_TIMEOUT: Duration = Duration::from_secs(60);
+/// A copy takes as long as the disk needs.
+const COPY_TIMEOUT: Duration = Duration::from_secs(600);
+/// Calls at once: a start of many previews must not use up the server's slots. A call has two connections at the most.
+const MAX_CALLS: usize = 8;
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// The first half of the advisory locks' keys.
+const LOCK_CLASS: i32 = 0x6b6f_7375;
 
 /// A Postgres server, reached as its admin.
 pub struct PostgresServer {
     config: Config,
-    verify_tls: bool,
+    tls: Tls,
     container_host: String,
     container_port: u16,
-    admin_user: String,
-    slots: tokio::sync::Semaphore,
+    pub(super) admin_user: String,
+    pub(super) isolation: PostgresIsolation,
+    pub(super) connection_limit: u16,
+    pub(super) extensions: Vec<String>,
+    pub(super) revoke_public: bool,
+    /// The last answer to whether containers get the admin's credentials.
+    pub(super) admin_only: AtomicBool,
+    slots: Arc<Semaphore>,
 }
 
 impl PostgresServer {
@@ -44,27 +60,32 @@ impl PostgresServer {
     /// # Errors
     /// [`Error::InvalidSetting`] for a URL that cannot be read; the URL is not repeated.
     pub fn new(settings: &Postgres) -> Result<Self, Error> {
-        let (mut config, verify_tls) = match &settings.admin {
-            PostgresAdmin::Url(url) => parse_url(url.expose_secret())?,
+        let (mut config, tls) = match &settings.admin {
+            PostgresAdmin::Url(url) => dsn::parse(url.expose_secret())?,
             PostgresAdmin::Parts { host, port, user, password, database } => {
                 let mut config = Config::new();
                 config.host(host).port(*port).user(user).password(password.expose_secret()).dbname(database);
-                (config, false)
+                (config, Tls::default())
             }
         };
-        config.connect_timeout(CONNECT_TIMEOUT).application_name("kosuke-docker").options(STATEMENT_TIMEOUT);
+        config.connect_timeout(CONNECT_TIMEOUT).application_name("kosuke-docker");
         let admin_host = match config.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             // A container cannot use this machine's socket folder: it must be told a host.
             _ => "localhost".to_owned(),
         };
         Ok(Self {
-            verify_tls,
+            tls,
             container_host: settings.container_host.clone().unwrap_or(admin_host),
             container_port: settings.container_port.or(config.get_ports().first().copied()).unwrap_or(5432),
             admin_user: config.get_user().unwrap_or("postgres").to_owned(),
             config,
-            slots: tokio::sync::Semaphore::new(MAX_CONNECTIONS),
+            isolation: settings.isolation,
+            connection_limit: settings.connection_limit,
+            extensions: settings.extensions.clone(),
+            revoke_public: settings.revoke_public,
+            admin_only: AtomicBool::new(settings.isolation == PostgresIsolation::Admin),
+            slots: Arc::new(Semaphore::new(MAX_CALLS)),
         })
     }
 
@@ -76,99 +97,122 @@ impl PostgresServer {
         Self::new(settings).map(drop)
     }
 
-    async fn connect(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+    /// A call's first connection, once fewer than [`MAX_CALLS`] are being made.
+    async fn open(&self, limit: Duration) -> Result<Connection, DatabaseError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|_| DatabaseError::new("connect", "closed"))?;
+        self.connect(None, limit, Some(slot)).await
+    }
+
+    /// A further connection of a call, to any database of the server.
+    pub(super) async fn open_inside(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
+        self.connect(database, COPY_TIMEOUT, None).await
+    }
+
+    async fn connect(
+        &self,
+        database: Option<&str>,
+        limit: Duration,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<Connection, DatabaseError> {
         let mut config = self.config.clone();
         if let Some(database) = database {
             config.dbname(database);
         }
-        let failed = |error: &tokio_postgres::Error| failure("connect", error);
-        if config.get_ssl_mode() == SslMode::Disable {
-            let (client, connection) = config.connect(NoTls).await.map_err(|error| failed(&error))?;
-            return Ok(Connection { client, driver: tokio::spawn(async move { drop(connection.await) }) });
+        // The server ends a statement that we wait for no more, even if nobody can tell it to. And what an app put into its
+        // schemas is not looked at: the admin must not run an operator of its making (CVE-2018-1058).
+        let (given, limit) = (self.config.get_options().unwrap_or_default(), limit.as_millis());
+        config.options(format!("{given} -c statement_timeout={limit} -c search_path=pg_catalog"));
+        let late = || DatabaseError::new("connect", format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.attempts(config));
+        let (client, driver, tls) = connecting.await.unwrap_or_else(|_| Err(late()))?;
+        Ok(Connection::new(client, driver, tls, slot))
+    }
+
+    async fn attempts(&self, mut config: Config) -> Result<Connected, DatabaseError> {
+        let mut last = DatabaseError::new("connect", "no way to connect");
+        for &mode in self.tls.attempts() {
+            config.ssl_mode(mode);
+            let tls = if mode == SslMode::Disable {
+                None
+            } else {
+                let tls = self.tls.client_config().map_err(|problem| DatabaseError::new("connect", problem))?;
+                Some(MakeRustlsConnect::new(tls))
+            };
+            let connected = match &tls {
+                None => config.connect(NoTls).await.map(|(client, driver)| (client, run(driver))),
+                Some(tls) => config.connect(tls.clone()).await.map(|(client, driver)| (client, run(driver))),
+            };
+            match connected {
+                Ok((client, driver)) => return Ok((client, driver, tls)),
+                Err(error) => {
+                    last = failure("connect", &error);
+                    // As libpq: the other way only where this one was turned away, not for a wrong password.
+                    let turned_away = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+                    if !turned_away && !error.to_string().contains("TLS handshake") {
+                        break;
+                    }
+                }
+            }
         }
-        let tls = tls::client_config(self.verify_tls)
-            .map_err(|error| DatabaseError { step: "connect", message: error.to_string() })?;
-        let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(|error| failed(&error))?;
-        Ok(Connection { client, driver: tokio::spawn(async move { drop(connection.await) }) })
+        Err(last)
     }
 
-    async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, DatabaseError> {
-        self.slots.acquire().await.map_err(|_| DatabaseError { step: "connect", message: "closed".into() })
-    }
-}
-
-struct Connection {
-    client: Client,
-    driver: JoinHandle<()>,
-}
-
-impl Connection {
-    /// Says goodbye and waits until the socket is closed.
-    async fn close(self) {
-        drop(self.client);
-        if self.driver.await.is_err() {
-            log::debug!(target: "kosuke_docker::database", "a database connection did not end by itself");
+    /// Keeps other processes' calls about these databases out until the connection ends, but not for ever: all of it is
+    /// safe without, and any role may hold such a lock.
+    pub(super) async fn lock(&self, connection: &Connection, names: &[&str]) -> Result<(), DatabaseError> {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        for name in names {
+            let sql = format!(
+                "SET lock_timeout = {}; SELECT pg_advisory_lock({LOCK_CLASS}, hashtext({})); RESET lock_timeout",
+                LOCK_PATIENCE.as_millis(),
+                quote_text(name)
+            );
+            match connection.run("wait for others", &sql).await {
+                Err(error) if error.is(&[SqlState::LOCK_NOT_AVAILABLE]) => {
+                    log::warn!(target: "kosuke_docker::database", "database {name}: others work on it, too");
+                }
+                other => other?,
+            }
         }
-    }
-
-    async fn run(&self, step: &'static str, sql: &str) -> Result<(), StepError> {
-        self.client.batch_execute(sql).await.map_err(|error| StepError { step, error })
+        Ok(())
     }
 }
 
-struct StepError {
-    step: &'static str,
-    error: tokio_postgres::Error,
+type Connected = (Client, JoinHandle<()>, Option<MakeRustlsConnect>);
+
+fn run<S, T>(driver: tokio_postgres::Connection<S, T>) -> JoinHandle<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // What it ends with, the call that it served was told, too.
+    tokio::spawn(async move { drop(driver.await) })
 }
 
-impl StepError {
-    fn is(&self, states: &[SqlState]) -> bool {
-        self.error.code().is_some_and(|code| states.contains(code))
-    }
-}
-
-impl From<StepError> for DatabaseError {
-    fn from(StepError { step, error }: StepError) -> Self {
-        failure(step, &error)
-    }
-}
-
-fn failure(step: &'static str, error: &tokio_postgres::Error) -> DatabaseError {
-    let message = match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        },
-    };
-    DatabaseError { step, message }
+/// Gives a call its connection and its limit.
+macro_rules! call {
+    ($server:expr, $limit:expr, |$connection:ident| $work:expr) => {{
+        let $connection = $server.open($limit).await?;
+        let done = tokio::time::timeout($limit, $work).await;
+        $connection.end(done, $limit).await
+    }};
 }
 
 #[async_trait]
 impl Databases for PostgresServer {
-    async fn ensure(&self, name: &str) -> Result<Ensured, DatabaseError> {
-        within(ENSURE_TIMEOUT, async {
-            let _slot = self.slot().await?;
-            let connection = self.connect(None).await?;
-            let ensured = self.ensure_on(&connection, name).await;
-            connection.close().await;
-            ensured
-        })
-        .await
+    async fn ensure(&self, target: &Target) -> Result<Ensured, DatabaseError> {
+        call!(self, ENSURE_TIMEOUT, |connection| self.ensure_on(&connection, target))
     }
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
-        within(PASSWORD_TIMEOUT, async {
-            let _slot = self.slot().await?;
-            let connection = self.connect(None).await?;
+        call!(self, PASSWORD_TIMEOUT, |connection| async {
             // The verifier, not the password: statements may end up in the server's log.
             let verifier = postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes());
             let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", quote_name(name), quote_text(&verifier));
-            let set = settle(&connection, "set password", &sql).await;
-            connection.close().await;
-            Ok(set?)
+            Ok(connection.settle("set password", &sql).await?)
         })
-        .await
     }
 
     fn url(&self, name: &str, login: &Login) -> SecretString {
@@ -186,186 +230,34 @@ impl Databases for PostgresServer {
             percent(name.as_bytes())
         ))
     }
-}
 
-impl PostgresServer {
-    async fn ensure_on(&self, connection: &Connection, name: &str) -> Result<Ensured, DatabaseError> {
-        let quoted = quote_name(name);
-        match connection.run("create role", &format!("CREATE ROLE {quoted} LOGIN")).await {
-            Err(error) if !error.is(&[SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION]) => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
-        let created = create_database(connection, name).await?;
-        let Some(found) = find(connection, name).await? else {
-            return Err(DatabaseError {
-                step: "find database",
-                message: "it went away while it was being prepared".into(),
-            });
-        };
-        let mut complete = true;
-        if found.owner != name {
-            if !found.superuser {
-                // Only a member may hand over to a role: https://www.postgresql.org/docs/current/sql-alterdatabase.html
-                permitted(connection, name, "join role", &format!("GRANT {quoted} TO CURRENT_USER")).await?;
-            }
-            if !created {
-                complete &= self.take_over(name).await?;
-            }
-            // Last, because the owner is the mark that the rest was done.
-            let owned =
-                permitted(connection, name, "set owner", &format!("ALTER DATABASE {quoted} OWNER TO {quoted}")).await?;
-            if !owned {
-                let grant = format!("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {quoted} TO {quoted}");
-                settle(connection, "grant connect", &grant).await?;
-            }
-            complete &= owned;
-        }
-        if found.public {
-            // Public may connect to every database by default: a role could look into its neighbours'.
-            let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {quoted} FROM PUBLIC");
-            complete &= permitted(connection, name, "revoke connect", &revoke).await?;
-        }
-        Ok(Ensured { created, isolation: if complete { Isolation::Role } else { Isolation::Partial } })
+    fn admin_only(&self) -> bool {
+        self.admin_only.load(Ordering::Relaxed)
     }
 
-    /// A database of the older service: what the admin made in it goes to the role, else the app could not read it.
-    async fn take_over(&self, name: &str) -> Result<bool, DatabaseError> {
-        let inside = self.connect(Some(name)).await?;
-        let taken = permitted(&inside, name, "take over", &take_over(name)).await;
-        inside.close().await;
-        taken
+    async fn remove(&self, target: &Target) -> Result<bool, DatabaseError> {
+        call!(self, DROP_TIMEOUT, |connection| self.drop_on(&connection, target))
     }
-}
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
-    let late = || DatabaseError { step: "connect", message: format!("no answer within {} s", limit.as_secs()) };
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// Tells whether the admin may do this; that it may not is logged.
-async fn permitted(connection: &Connection, name: &str, step: &'static str, sql: &str) -> Result<bool, DatabaseError> {
-    match settle(connection, step, sql).await {
-        Ok(()) => Ok(true),
-        Err(error) if error.is(&[SqlState::INSUFFICIENT_PRIVILEGE]) => {
-            log::warn!(target: "kosuke_docker::database", "database {name}: {}", DatabaseError::from(error));
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
+    async fn remove_again(&self, owned: &Owned) -> Result<bool, DatabaseError> {
+        call!(self, DROP_TIMEOUT, |connection| self.drop_again_on(&connection, owned))
     }
-}
 
-/// Two sessions that change one catalogue row at once: "tuple concurrently updated" (XX000); the later one tries again.
-async fn settle(connection: &Connection, step: &'static str, sql: &str) -> Result<(), StepError> {
-    for _ in 0..TEMPLATE_BUSY_TRIES {
-        match connection.run(step, sql).await {
-            Err(error) if error.is(&[SqlState::INTERNAL_ERROR]) => tokio::time::sleep(TEMPLATE_BUSY_PAUSE).await,
-            other => return other,
-        }
+    async fn owned(&self, owner: &str) -> Result<Vec<Owned>, DatabaseError> {
+        call!(self, INFO_TIMEOUT, |connection| super::info::owned(&connection, owner))
     }
-    connection.run(step, sql).await
-}
 
-struct Found {
-    owner: String,
-    /// Whether every role may connect.
-    public: bool,
-    /// Whether we are superuser.
-    superuser: bool,
-}
-
-async fn find(connection: &Connection, name: &str) -> Result<Option<Found>, DatabaseError> {
-    let sql = "SELECT r.rolname, has_database_privilege('public', d.oid, 'CONNECT'), \
-               (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \
-               FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
-    let row = connection.client.query_opt(sql, &[&name]).await.map_err(|error| failure("find database", &error))?;
-    Ok(row.map(|row| Found { owner: row.get(0), public: row.get(1), superuser: row.get(2) }))
-}
-
-/// Tells whether this call made it. Racing creates end with 42P04, or 23505 on the catalogue's index: both mean it exists.
-async fn create_database(connection: &Connection, name: &str) -> Result<bool, DatabaseError> {
-    if find(connection, name).await?.is_some() {
-        return Ok(false);
+    async fn info(&self, target: &Target) -> Result<DatabaseInfo, DatabaseError> {
+        call!(self, INFO_TIMEOUT, |connection| self.info_on(&connection, target))
     }
-    let sql = format!("CREATE DATABASE {}", quote_name(name));
-    let mut tries = 0;
-    loop {
-        match connection.run("create database", &sql).await {
-            Ok(()) => return Ok(true),
-            Err(error) if error.is(&[SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]) => {
-                return Ok(false);
-            }
-            Err(error) if error.is(&[SqlState::OBJECT_IN_USE]) && tries < TEMPLATE_BUSY_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(TEMPLATE_BUSY_PAUSE).await;
+
+    async fn reset(&self, target: &Target) -> Result<(), DatabaseError> {
+        call!(self, COPY_TIMEOUT, |connection| self.replace_on(&connection, target, None))
     }
-}
 
-/// Gives all that the admin owns in the user schemas of the connected database to `role`. What belongs to an extension stays.
-fn take_over(role: &str) -> String {
-    format!(
-        r"DO $kosuke$
-DECLARE item record;
-BEGIN
-  FOR item IN
-    SELECT format('ALTER SCHEMA %I OWNER TO %I', n.nspname, {role}) AS sql, 0 AS rank
-      FROM pg_namespace n
-     WHERE n.nspowner = current_user::regrole AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    UNION ALL
-    SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, {role}), 1
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relowner = current_user::regrole AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('e', 'a', 'i'))
-    UNION ALL
-    SELECT format('ALTER ROUTINE %s OWNER TO %I', p.oid::regprocedure, {role}), 2
-      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-     WHERE p.proowner = current_user::regrole AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e')
-    UNION ALL
-    SELECT format('ALTER TYPE %s OWNER TO %I', t.oid::regtype, {role}), 3
-      FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-     WHERE t.typowner = current_user::regrole AND t.typtype IN ('e', 'd', 'r')
-       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.classid = 'pg_type'::regclass AND d.deptype = 'e')
-    ORDER BY rank
-  LOOP
-    EXECUTE item.sql;
-  END LOOP;
-END $kosuke$",
-        role = quote_text(role)
-    )
-}
-
-/// Reads a DSN. `verify-ca` and `verify-full` are ours to know: the driver has only `disable`, `prefer` and `require`.
-fn parse_url(url: &str) -> Result<(Config, bool), Error> {
-    let mut verify = false;
-    let mut text = url.to_owned();
-    for mode in ["verify-full", "verify-ca"] {
-        let from = format!("sslmode={mode}");
-        if text.contains(&from) {
-            verify = true;
-            text = text.replace(&from, "sslmode=require");
-        }
+    async fn copy(&self, target: &Target, source: &Target) -> Result<(), DatabaseError> {
+        call!(self, COPY_TIMEOUT, |connection| self.replace_on(&connection, target, Some(source)))
     }
-    let config: Config = text.parse().map_err(|_| Error::InvalidSetting {
-        field: "preview_postgres_url",
-        problem: "is not a Postgres connection URL".into(),
-    })?;
-    Ok((config, verify))
-}
-
-/// An SQL name, quoted only when needed.
-fn quote_name(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-fn quote_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
@@ -398,14 +290,11 @@ mod tests {
             },
             container_host: container_host.map(str::to_owned),
             container_port: None,
+            isolation: PostgresIsolation::Auto,
+            connection_limit: 20,
+            extensions: Vec::new(),
+            revoke_public: false,
         })
-    }
-
-    #[test]
-    fn names_are_quoted_only_when_needed() {
-        assert_eq!(quote_name("kosuke_project_123"), "kosuke_project_123");
-        assert_eq!(quote_name("a\"B-c"), "\"a\"\"B-c\"");
-        assert_eq!(quote_text("a'b"), "'a''b'");
     }
 
     #[test]
@@ -416,27 +305,6 @@ mod tests {
             server(Some("fd00::1"))?.url("x_1", &Login::Admin).expose_secret(),
             "postgresql://ad%40min:p%2Fw%3A%C3%A9@[fd00::1]:5433/x_1"
         );
-        Ok(())
-    }
-
-    #[test]
-    fn a_bad_url_is_not_repeated() {
-        let error = parse_url("postgresql://u:secret@:bad:port/").map(|_| ()).map_err(|error| error.to_string());
-        assert!(error.as_ref().is_err_and(|text| !text.contains("secret")), "{error:?}");
-    }
-
-    #[test]
-    fn only_verify_modes_check_the_certificate() -> Result<(), Error> {
-        for (mode, verify, expected) in [
-            ("disable", false, SslMode::Disable),
-            ("prefer", false, SslMode::Prefer),
-            ("require", false, SslMode::Require),
-            ("verify-ca", true, SslMode::Require),
-            ("verify-full", true, SslMode::Require),
-        ] {
-            let (config, verified) = parse_url(&format!("postgresql://u@h/db?sslmode={mode}"))?;
-            assert_eq!((config.get_ssl_mode(), verified), (expected, verify), "{mode}");
-        }
         Ok(())
     }
 }

@@ -10,24 +10,30 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use secrecy::SecretString;
 
 use super::errors::{invalid, raise};
+use crate::database::{DatabaseInfo, Owned};
 use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::preview::{CompileError, Preview, PreviewKey};
-use crate::service::{ContainerInfo, Swept};
-use crate::settings::{Command, Postgres, PostgresAdmin, PullPolicy, Settings};
+use crate::preview::{CompileError, Phase, Preview, PreviewKey};
+use crate::service::{ContainerInfo, LogLine, Patience, PreviewEvent, Swept};
+use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
 pub(super) fn key(value: &Bound<'_, PyAny>) -> PyResult<PreviewKey> {
+    key_of(value, "project_id")
+}
+
+/// The same for an argument of another name.
+pub(super) fn key_of(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<PreviewKey> {
     if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
-        return Err(invalid("project_id", format!("must be an int, not {}", type_name(value))));
+        return Err(invalid(field, format!("must be an int, not {}", type_name(value))));
     }
     // Postgres and JSON readers know signed 64 bits.
     match value.extract::<i64>().map(u64::try_from) {
         Ok(Ok(id)) => Ok(PreviewKey::project(id)),
-        Ok(Err(_)) => Err(invalid("project_id", "is negative")),
-        Err(_) if value.lt(0)? => Err(invalid("project_id", "is negative")),
-        Err(_) => Err(invalid("project_id", "is larger than 9223372036854775807")),
+        Ok(Err(_)) => Err(invalid(field, "is negative")),
+        Err(_) if value.lt(0)? => Err(invalid(field, "is negative")),
+        Err(_) => Err(invalid(field, "is larger than 9223372036854775807")),
     }
 }
 
@@ -143,6 +149,8 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "never" => PullPolicy::Never,
             _ => return Err(wrong("preview_pull_policy", "must be 'missing', 'always' or 'never'")),
         },
+        preview_ready_pattern: fields.optional::<String>("preview_ready_pattern")?.filter(|text| !text.is_empty()),
+        preview_error_pattern: fields.optional::<String>("preview_error_pattern")?.filter(|text| !text.is_empty()),
         engine_timeout: fields.seconds("engine_timeout")?,
         engine_heartbeat_interval: fields.seconds("engine_heartbeat_interval")?,
         engine_heartbeat_timeout: fields.seconds("engine_heartbeat_timeout")?,
@@ -169,6 +177,15 @@ fn postgres(fields: &Fields<'_, '_>) -> PyResult<Option<Postgres>> {
         admin,
         container_host: fields.optional("postgres_container_host")?,
         container_port: fields.optional("postgres_container_port")?,
+        isolation: match fields.required::<String>("postgres_isolation")?.as_str() {
+            "auto" => PostgresIsolation::Auto,
+            "role" => PostgresIsolation::Role,
+            "admin" => PostgresIsolation::Admin,
+            _ => return Err(wrong("postgres_isolation", "must be 'auto', 'role' or 'admin'")),
+        },
+        connection_limit: fields.required("postgres_connection_limit")?,
+        extensions: fields.required("postgres_extensions")?,
+        revoke_public: fields.required("postgres_revoke_public")?,
     }))
 }
 
@@ -190,6 +207,7 @@ pub(super) fn preview_dict<'py>(py: Python<'py>, preview: &Preview) -> PyResult<
     dict.set_item("database", preview.database.map(crate::preview::DatabaseState::as_str))?;
     dict.set_item("database_name", &preview.database_name)?;
     dict.set_item("database_isolation", preview.database_isolation.map(crate::preview::Isolation::as_str))?;
+    dict.set_item("database_detail", &preview.database_detail)?;
     dict.set_item("detail", &preview.detail)?;
     dict.set_item("errors", errors_list(py, &preview.errors)?)?;
     dict.set_item("oom_count", preview.oom_count)?;
@@ -222,11 +240,41 @@ fn errors_list<'py>(py: Python<'py>, errors: &[CompileError]) -> PyResult<Bound<
     Ok(list)
 }
 
+/// An event as the dict that the Python model `PreviewEvent` is filled from.
+pub(super) fn event_dict<'py>(py: Python<'py>, event: &PreviewEvent) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("kind", event.kind.as_str())?;
+    dict.set_item("project_id", event.project_id)?;
+    dict.set_item("previous_phase", event.previous_phase.map(Phase::as_str))?;
+    dict.set_item("preview", event.preview.as_ref().map(|preview| preview_dict(py, preview)).transpose()?)?;
+    dict.set_item("at", seconds(event.at))?;
+    Ok(dict)
+}
+
+/// Lines of output as tuples of the fields of the Python model `LogLine`.
+pub(super) fn log_lines<'py>(py: Python<'py>, lines: &[LogLine]) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, lines.iter().map(|line| (line.stream.as_str(), &line.text, seconds(line.timestamp))))
+}
+
+/// How long to wait, from the arguments of the facade: seconds, None for ever.
+pub(super) fn patience(timeout: Option<f64>, fail_on_compile_error: bool) -> PyResult<Patience> {
+    let timeout = timeout
+        .map(|seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| invalid("timeout", "must be a number of seconds from 0, or None"))
+        })
+        .transpose()?;
+    Ok(Patience { timeout, fail_on_compile_error })
+}
+
 /// What a sweep did as the dict that the Python model `SweepResult` is filled from.
 pub(super) fn swept_dict<'py>(py: Python<'py>, swept: &Swept) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("running", &swept.running)?;
     dict.set_item("removed", &swept.removed)?;
+    let orphans = swept.orphan_databases.iter().map(|owned| orphan_dict(py, owned)).collect::<PyResult<Vec<_>>>()?;
+    dict.set_item("orphan_databases", orphans)?;
+    dict.set_item("removed_databases", &swept.removed_databases)?;
     dict.set_item("problems", &swept.problems)?;
     Ok(dict)
 }
@@ -238,6 +286,40 @@ pub(super) fn progress_dict<'py>(py: Python<'py>, progress: &PullProgress) -> Py
     dict.set_item("status", &progress.status)?;
     dict.set_item("current", progress.current)?;
     dict.set_item("total", progress.total)?;
+    Ok(dict)
+}
+
+/// A database as the dict that the Python model `DatabaseInfo` is filled from.
+pub(super) fn database_dict<'py>(py: Python<'py>, info: &DatabaseInfo) -> PyResult<Bound<'py, PyDict>> {
+    let tables = PyList::empty(py);
+    for table in &info.tables {
+        let dict = PyDict::new(py);
+        dict.set_item("schema_name", &table.schema)?;
+        dict.set_item("name", &table.name)?;
+        dict.set_item("row_estimate", table.row_estimate)?;
+        dict.set_item("size_bytes", table.size_bytes)?;
+        tables.append(dict)?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("name", &info.name)?;
+    dict.set_item("owner", &info.owner)?;
+    dict.set_item("isolation", info.isolation.as_str())?;
+    dict.set_item("size_bytes", info.size_bytes)?;
+    dict.set_item("connections", info.connections)?;
+    dict.set_item("connection_limit", info.connection_limit)?;
+    dict.set_item("tables", tables)?;
+    Ok(dict)
+}
+
+/// A database without a project as the dict that the Python model `OrphanDatabase` is filled from.
+pub(super) fn orphan_dict<'py>(py: Python<'py>, owned: &Owned) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("name", &owned.name)?;
+    dict.set_item("project_id", owned.target.project_id)?;
+    dict.set_item("session", &owned.target.session)?;
+    dict.set_item("size_bytes", owned.size_bytes)?;
+    dict.set_item("role_only", owned.role_only)?;
+    dict.set_item("dropping", owned.dropping)?;
     Ok(dict)
 }
 

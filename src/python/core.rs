@@ -10,8 +10,9 @@ use super::engine::{self, PythonEngine};
 use super::errors::raise;
 use super::hooks::HookCall;
 use super::runtime::{Alive, Nothing, awaitable, handle};
+use super::streams::{Events, Logs};
 use super::{convert, errors, feeds};
-use crate::database::{Databases, PostgresServer};
+use crate::database::{DatabaseInfo, Databases, Owned, PostgresServer};
 use crate::engine::EngineAddress;
 use crate::preview::Preview;
 use crate::probe::Probe;
@@ -56,6 +57,34 @@ impl<'py> IntoPyObject<'py> for Sweep {
     }
 }
 
+struct Info(DatabaseInfo);
+
+impl<'py> IntoPyObject<'py> for Info {
+    type Target = PyDict;
+    type Output = Bound<'py, PyDict>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        convert::database_dict(py, &self.0)
+    }
+}
+
+struct Orphans(Vec<Owned>);
+
+impl<'py> IntoPyObject<'py> for Orphans {
+    type Target = PyList;
+    type Output = Bound<'py, PyList>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        let list = PyList::empty(py);
+        for owned in &self.0 {
+            list.append(convert::orphan_dict(py, owned)?)?;
+        }
+        Ok(list)
+    }
+}
+
 #[pymethods]
 impl Core {
     /// `settings`: every field, secrets plain. `adapter`: an engine that Python supplies, None for Docker's own.
@@ -83,18 +112,20 @@ impl Core {
         awaitable(py, async move { service.ping().await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
-    /// The URL of the preview, started or found running.
-    #[pyo3(signature = (project_id, name, variables, until_ready, call=None))]
+    /// The URL of the preview, started or found running. `ready`: wait until it is ready, for so many seconds (None for
+    /// ever), and whether a compile error ends that.
+    #[pyo3(signature = (project_id, name, variables, ready=None, call=None))]
     fn start<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
         name: String,
         variables: Option<&Bound<'py, PyAny>>,
-        until_ready: bool,
+        ready: Option<(Option<f64>, bool)>,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, variables) = (convert::key(project_id)?, convert::variables(variables)?);
+        let until_ready = ready.map(|(timeout, fail)| convert::patience(timeout, fail)).transpose()?;
         let request = StartRequest { key, name, variables, hooks: call.and_then(HookCall::hooks), until_ready };
         let runtime = handle()?;
         let _entered = runtime.enter();
@@ -102,12 +133,56 @@ impl Core {
         awaitable(py, async move { started.await.map(|started| started.url).map_err(|error| raise(&error)) })
     }
 
-    /// Stops and removes the preview.
-    fn stop<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    /// The preview as a dict, once it is ready.
+    fn wait_until_ready<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+        timeout: Option<f64>,
+        fail_on_compile_error: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        let patience = convert::patience(timeout, fail_on_compile_error)?;
+        awaitable(py, async move {
+            let ready = service.wait_until_ready(&key, &name, patience).await;
+            ready.map(|preview| Dict(Some(preview))).map_err(|error| raise(&error))
+        })
+    }
+
+    /// The preview's output.
+    fn logs(&self, project_id: &Bound<'_, PyAny>, name: &str, follow: bool, tail: Option<u32>) -> PyResult<Logs> {
         let key = convert::key(project_id)?;
         let runtime = handle()?;
         let _entered = runtime.enter();
-        let stopped = self.service.stop(&key, name);
+        Ok(Logs::new(self.service.logs(&key, name, follow, tail)))
+    }
+
+    /// What happens from now on: to one preview, or to all of the owner's.
+    fn events<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: Option<&Bound<'py, PyAny>>,
+        name: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let only = project_id.map(convert::key).transpose()?.map(|key| (key, name));
+        let service = self.service.clone();
+        awaitable(py, async move { service.events(only).await.map(Events::new).map_err(|error| raise(&error)) })
+    }
+
+    /// Stops and removes the preview and, where asked to, its database.
+    #[pyo3(signature = (project_id, name, remove_database=false))]
+    fn stop<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        remove_database: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = convert::key(project_id)?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let stopped = self.service.stop(&key, name, remove_database);
         awaitable(py, async move { stopped.await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
@@ -120,7 +195,7 @@ impl Core {
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, hooks) = (convert::key(project_id)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: false };
+        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: None };
         let runtime = handle()?;
         let _entered = runtime.enter();
         let restarted = self.service.restart(request);
@@ -145,9 +220,12 @@ impl Core {
     }
 
     /// Removes what killed processes left behind, as a dict.
-    fn sweep<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn sweep<'py>(&self, py: Python<'py>, remove_orphan_databases: bool) -> PyResult<Bound<'py, PyAny>> {
         let service = self.service.clone();
-        awaitable(py, async move { service.sweep().await.map(Sweep).map_err(|error| raise(&error)) })
+        awaitable(
+            py,
+            async move { service.sweep(remove_orphan_databases).await.map(Sweep).map_err(|error| raise(&error)) },
+        )
     }
 
     /// Stops every preview of the owner.
@@ -179,13 +257,81 @@ impl Core {
         })
     }
 
-    /// Makes the preview's database. A failure is logged, not raised.
-    fn ensure_database<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// Makes the database of a preview or of a session. A failure is logged, not raised.
+    #[pyo3(signature = (project_id, session=None))]
+    fn ensure_database<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        session: Option<String>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (key, service) = (convert::key(project_id)?, self.service.clone());
         awaitable(py, async move {
-            drop(service.ensure_database(&key).await);
+            drop(service.ensure_database(&key, session).await);
             Ok(Nothing)
         })
+    }
+
+    /// Removes the preview's database and role.
+    fn drop_database<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = convert::key(project_id)?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let done = self.service.drop_database(&key, name);
+        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// Empties the preview's database.
+    fn reset_database<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = convert::key(project_id)?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let done = self.service.reset_database(&key, name);
+        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// Puts a copy of another preview's database in the place of this one's.
+    fn clone_database<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        from_project_id: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = convert::key(project_id)?;
+        let from = convert::key_of(from_project_id, "from_project_id")?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        let done = self.service.clone_database(&key, name, &from);
+        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+    }
+
+    /// What the server says about the preview's database, as a dict.
+    fn database_info<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        awaitable(py, async move { service.database_info(&key).await.map(Info).map_err(|error| raise(&error)) })
+    }
+
+    /// The databases and roles whose project's folder is gone, as dicts.
+    fn orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { service.orphan_databases().await.map(Orphans).map_err(|error| raise(&error)) })
+    }
+
+    /// Removes them; gives the names of those that are gone.
+    fn remove_orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = self.service.clone();
+        awaitable(py, async move { service.remove_orphan_databases().await.map_err(|error| raise(&error)) })
     }
 
     /// Whether this URL answers with 2xx.

@@ -1,21 +1,25 @@
 //! What the service does with its engine, its databases and its probe. It speaks to traits only.
 //!
 //! - `registry`: the cache, and the queue of operations of each preview
-//! - `start`, `stop`, `restart`, `status`, `list`, `events`, `sweep`, `image`: one verb each
+//! - `start`, `stop`, `restart`, `status`, `list`, `ready`, `logs`, `events`, `sweep`, `image`: one verb each
+//! - `database`: what can be asked about and done to a preview's database
 //! - `prepare`: what a start needs before a container is made
 //! - `feed`: one event stream of the engine for all services; `warm`: keeps the cache true by it
 //! - `monitor`: follows one container's output; `watch`: what that has taught, and the requests; `edits`: of its project
 //! - `snapshot`: what is told about a preview, from all of these
 //! - `hooks`: the steps that Python may replace
 
+mod database;
 mod edits;
 mod events;
 mod feed;
 mod hooks;
 mod image;
 mod list;
+mod logs;
 mod monitor;
 mod prepare;
+mod ready;
 mod registry;
 mod restart;
 mod snapshot;
@@ -35,18 +39,22 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::database::{Databases, Ensured, Login};
+use crate::database::{Databases, Login};
 use crate::engine::Engine;
 use crate::environment::{self, Variables};
-use crate::error::{DatabaseError, Error};
+use crate::error::Error;
 use crate::preview::PreviewKey;
 use crate::probe::Probe;
+use crate::readiness::Patterns;
 use crate::settings::Settings;
 
+pub use database::DatabaseSweep;
 pub use events::{EventKind, PreviewEvent, Subscription};
 pub use feed::{Feed, Heartbeat};
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
+pub use logs::{LogLine, LogReader, LogStream};
 pub use monitor::Chunks;
+pub use ready::Patience;
 pub use registry::ContainerInfo;
 pub use start::{StartRequest, Started};
 pub use sweep::Swept;
@@ -69,12 +77,15 @@ struct Inner {
     watching_all: AtomicBool,
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
+    patterns: Patterns,
     registry: registry::Registry,
     /// The tokens of starts that failed while the engine was creating their container.
     undone: Mutex<HashSet<String>>,
     pulls: image::Pulls,
     /// The password that the next start of a preview will set.
     passwords: Mutex<HashMap<PreviewKey, SecretString>>,
+    /// Held while places in two queues are taken: two copies must not wait for each other.
+    pairs: Mutex<()>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -82,13 +93,10 @@ struct Inner {
 impl PreviewService {
     /// A service on the engine of `feed`; connects to nothing.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        feed: Arc<Feed>,
-        databases: Option<Arc<dyn Databases>>,
-        probe: Probe,
-    ) -> Self {
+    pub fn new(settings: Settings, feed: Arc<Feed>, databases: Option<Arc<dyn Databases>>, probe: Probe) -> Self {
         let inner = Inner {
+            // Settings that were validated have patterns that compile.
+            patterns: settings.patterns().unwrap_or_default(),
             engine: Arc::clone(feed.engine()),
             registry: registry::Registry::new(snapshot::View::new(Arc::clone(&feed), &settings)),
             settings,
@@ -100,6 +108,7 @@ impl PreviewService {
             undone: Mutex::default(),
             pulls: image::Pulls::default(),
             passwords: Mutex::default(),
+            pairs: Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         };
@@ -114,16 +123,8 @@ impl PreviewService {
         self.inner.engine.ping().await.map_err(|source| Error::engine("ping", None, source))
     }
 
-    /// Makes the preview's database and role where they are missing; touches no password. None: no server configured.
-    ///
-    /// # Errors
-    /// The server's own words.
-    pub async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
-        self.inner.ensure_database(key).await
-    }
-
     /// The variables for a container of `key`: the base, then `overlay`. The URL's password is the one that the next
-    /// start of this preview will set; with `admin` it is the admin's.
+    /// start of this preview will set; with `admin`, and where previews get no roles, it is the admin's.
     #[must_use]
     pub fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
         self.inner.prepare_environment(key, overlay, admin)
@@ -177,32 +178,14 @@ impl Inner {
 
     /// The same after something that has no look of its own at its end.
     fn look_after(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
-        self.registry.finish(key, turn);
+        let _looked_at_anyway = self.registry.finish(key, turn);
         self.look_soon(key);
-    }
-
-    async fn ensure_database(&self, key: &PreviewKey) -> Result<Option<Ensured>, DatabaseError> {
-        let Some(databases) = &self.databases else {
-            return Ok(None);
-        };
-        let project = key.project_id;
-        match databases.ensure(&key.database_name()).await {
-            Ok(ensured) => {
-                if ensured.created {
-                    log::info!(target: "kosuke_docker::database", "Created database for project {project}");
-                }
-                Ok(Some(ensured))
-            }
-            Err(error) => {
-                log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {error}");
-                Err(error)
-            }
-        }
     }
 
     fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
         let url = self.databases.as_ref().map(|databases| {
-            let login = if admin { Login::Admin } else { Login::Role(self.next_password(key)) };
+            let login =
+                if admin || databases.admin_only() { Login::Admin } else { Login::Role(self.next_password(key)) };
             databases.url(&key.database_name(), &login)
         });
         environment::prepare(key, self.settings.preview_port, url.as_ref().map(ExposeSecret::expose_secret), overlay)

@@ -6,14 +6,27 @@ use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::registry::Doing;
 use super::{Inner, StartRequest};
 use crate::environment::{self, Variables};
-use crate::error::{EngineError, Error};
+use crate::error::{DatabaseError, EngineError, Error};
 use crate::preview::{DatabaseState, Isolation, Phase, PreviewKey};
 
+/// A label is for people: no more of the server's words than fit into a line or two.
+const MAX_DETAIL: usize = 300;
+
 /// What became of the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Database {
     pub(super) state: DatabaseState,
     pub(super) isolation: Option<Isolation>,
+    /// Why it is unavailable, or not kept apart in full.
+    pub(super) detail: Option<String>,
+}
+
+impl Database {
+    pub(super) fn unavailable(error: &DatabaseError) -> Self {
+        let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let detail = Some(words.chars().take(MAX_DETAIL).collect());
+        Self { state: DatabaseState::Unavailable, isolation: None, detail }
+    }
 }
 
 pub(super) struct Prepared {
@@ -30,7 +43,7 @@ impl Inner {
         doing: &Doing<'_>,
     ) -> Result<Prepared, Error> {
         let (key, hooks) = (&request.key, request.hooks.as_deref());
-        let (network, database, environment) = tokio::try_join!(
+        let (network, (database, environment)) = tokio::try_join!(
             async {
                 if self.engine.traits().supplied {
                     return Ok(self.settings.preview_network.clone());
@@ -38,8 +51,11 @@ impl Inner {
                 let (network, ()) = tokio::try_join!(self.network(key), self.image(key, hooks, doing))?;
                 Ok(network)
             },
-            self.database(key, hooks),
-            self.environment(request),
+            async {
+                // In this order: whose credentials the environment holds depends on what the server allows.
+                let database = self.database(key, hooks).await?;
+                Ok((database, self.environment(request).await?))
+            },
         )?;
         Ok(Prepared { network, database, environment })
     }
@@ -65,13 +81,15 @@ impl Inner {
     /// A failure is logged and told on the preview, unless the settings require a database.
     async fn database(&self, key: &PreviewKey, hooks: Option<&dyn Hooks>) -> Result<Database, Error> {
         if ask(hooks, key, HookRequest::Database).await?.is_some() {
-            return Ok(Database { state: DatabaseState::Ready, isolation: Some(Isolation::Admin) });
+            return Ok(Database { state: DatabaseState::Ready, isolation: Some(Isolation::Admin), detail: None });
         }
-        match self.ensure_database(key).await {
-            Ok(None) => Ok(Database { state: DatabaseState::Disabled, isolation: None }),
-            Ok(Some(made)) => Ok(Database { state: DatabaseState::Ready, isolation: Some(made.isolation) }),
-            Err(source) if self.settings.postgres_required => Err(Error::Database { preview: key.clone(), source }),
-            Err(_logged) => Ok(Database { state: DatabaseState::Unavailable, isolation: None }),
+        match self.ensure_database(&self.target(key)).await {
+            Ok(None) => Ok(Database { state: DatabaseState::Disabled, isolation: None, detail: None }),
+            Ok(Some(made)) => {
+                Ok(Database { state: DatabaseState::Ready, isolation: Some(made.isolation), detail: made.detail })
+            }
+            Err(source) if self.settings.postgres_required => Err(Error::database(key, source)),
+            Err(logged) => Ok(Database::unavailable(&logged)),
         }
     }
 

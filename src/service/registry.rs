@@ -244,7 +244,7 @@ impl Registry {
     fn tell(&self, key: &PreviewKey, slot: &mut Slot) {
         if self.events.receiver_count() > 0 {
             let now = self.view.preview(key, slot, None);
-            for event in slot.announced.next(key, now) {
+            for event in slot.announced.next(key, now.as_ref()) {
                 // Err: the last subscriber left just now.
                 drop(self.events.send(event));
             }
@@ -274,7 +274,7 @@ impl Registry {
             // Nobody listened: what happened meanwhile is no news.
             for (key, slot) in &mut slots.all {
                 let now = self.view.preview(key, slot, None);
-                drop(slot.announced.next(key, now));
+                drop(slot.announced.next(key, now.as_ref()));
             }
         }
         self.events.subscribe()
@@ -305,6 +305,7 @@ impl Registry {
     }
 
     /// Ends a turn. Tells whether something happened meanwhile, so that the container has to be looked at.
+    #[must_use]
     pub(super) fn finish(&self, key: &PreviewKey, turn: Turn) -> bool {
         drop(turn);
         self.change(key, |slot| std::mem::take(&mut slot.look_again))
@@ -353,6 +354,29 @@ impl Registry {
     pub(super) fn preview(&self, key: &PreviewKey, unreachable: Option<&EngineError>) -> Option<Preview> {
         let slots = lock(&self.slots);
         self.view.preview(key, slots.all.get(key)?, unreachable)
+    }
+
+    /// What is being done to a preview.
+    pub(super) fn doing_now(&self, key: &PreviewKey) -> Option<Phase> {
+        lock(&self.slots).all.get(key).and_then(|slot| slot.doing)
+    }
+
+    /// Whether an operation on it runs or is queued.
+    pub(super) fn is_busy(&self, key: &PreviewKey) -> bool {
+        lock(&self.slots).all.get(key).is_some_and(Slot::is_busy)
+    }
+
+    /// Waits until what is queued now is over.
+    pub(super) async fn idle(&self, key: &PreviewKey) {
+        let tail = lock(&self.slots).all.get(key).and_then(|slot| slot.tail.clone());
+        if let Some(tail) = tail {
+            tail.cancelled().await;
+        }
+    }
+
+    /// The container that the last look found.
+    pub(super) fn container(&self, key: &PreviewKey) -> Option<Container> {
+        lock(&self.slots).all.get(key)?.seen.as_ref().map(|seen| seen.container.clone())
     }
 
     /// Every preview that is cached or being worked on, with its container's name.
@@ -679,7 +703,7 @@ mod tests {
         let key = PreviewKey::project(1);
         let turn = registry.queue_stop(&key, "x");
         drop(registry.doing(&key, Phase::Stopping));
-        registry.finish(&key, turn);
+        assert!(!registry.finish(&key, turn));
         assert!(lock(&registry.slots).all.is_empty());
     }
 }

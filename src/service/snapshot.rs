@@ -9,7 +9,8 @@ use super::watch::WatchState;
 use crate::engine::{Container, State};
 use crate::error::EngineError;
 use crate::preview::{
-    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase, Preview, PreviewKey,
+    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase,
+    Preview, PreviewKey,
 };
 use crate::probe::Answer;
 use crate::settings::Settings;
@@ -58,12 +59,7 @@ impl View {
     }
 
     /// See the module. None: no container, and none is being made.
-    pub(super) fn preview(
-        &self,
-        key: &PreviewKey,
-        slot: &Slot,
-        unreachable: Option<&EngineError>,
-    ) -> Option<Preview> {
+    pub(super) fn preview(&self, key: &PreviewKey, slot: &Slot, unreachable: Option<&EngineError>) -> Option<Preview> {
         let being_made = slot.doing.filter(|phase| matches!(phase, Phase::Pulling | Phase::Creating));
         if let Some(phase) = being_made {
             let mut preview = blank(key, &slot.name, phase);
@@ -140,7 +136,7 @@ impl View {
         preview.phase = state.phase();
         preview.detail = match preview.phase {
             Phase::CompileError => readiness.errors().first().map(error_sentence),
-            Phase::Starting | Phase::Compiling => readiness.hint(),
+            Phase::Starting | Phase::Compiling | Phase::Ready => readiness.hint(),
             Phase::Unresponsive => Some(format!(
                 "It answered before, and does not answer within {} s now.",
                 self.probe_timeout.as_secs_f64()
@@ -258,6 +254,7 @@ pub(super) fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
         database: None,
         database_name: None,
         database_isolation: None,
+        database_detail: None,
         detail: None,
         created_at: None,
         started_at: None,
@@ -276,6 +273,7 @@ pub(super) fn from_labels(key: &PreviewKey, container: &Container) -> Preview {
     preview.database = label(LABEL_DATABASE).and_then(DatabaseState::parse);
     preview.database_name = label(LABEL_DATABASE_NAME).map(str::to_owned);
     preview.database_isolation = label(LABEL_ISOLATION).and_then(Isolation::parse);
+    preview.database_detail = label(LABEL_DATABASE_DETAIL).map(str::to_owned);
     preview
 }
 

@@ -10,16 +10,17 @@ use tokio::time::Instant;
 
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::prepare::{Database, Prepared};
+use super::ready::Patience;
 use super::registry::{ContainerInfo, Flight, Ticket};
 use super::watch::Watch;
 use super::{Inner, PreviewService, lock};
 use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
-use crate::error::{EngineError, Error};
+use crate::error::{DatabaseError, EngineError, Error};
 use crate::folder;
 use crate::preview::{
-    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER, LABEL_PREVIEW, LABEL_PROJECT,
-    LABEL_START, Phase, PreviewKey,
+    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER,
+    LABEL_PREVIEW, LABEL_PROJECT, LABEL_START, Phase, PreviewKey,
 };
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
@@ -44,8 +45,8 @@ pub struct StartRequest {
     pub variables: Variables,
     /// The steps that Python replaces.
     pub hooks: Option<Arc<dyn Hooks>>,
-    /// Wait until the page compiled, and fail if the container ends before.
-    pub until_ready: bool,
+    /// Wait until it is ready, and fail if it cannot become it any more.
+    pub until_ready: Option<Patience>,
 }
 
 impl StartRequest {
@@ -146,45 +147,31 @@ impl PreviewService {
             let hooks = request.hooks.as_deref();
             ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
         }
-        if request.until_ready {
-            self.wait_ready(&request.key, started).await?;
-        }
-        Ok(())
-    }
-
-    async fn wait_ready(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
-        loop {
-            let record = self.inner.registry.record(key);
-            if let Some(record) = record.filter(|record| record.watch.is_of(&started.container_id))
-                && record.watch.settled().await
-            {
-                return Ok(());
-            }
-            if self.inner.closed.is_cancelled() {
-                return Err(Error::Closed { operation: "start" });
-            }
-            let found = self.inner.engine.inspect(&started.container_id).await;
-            let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
-            match found {
-                // Somebody took the entry out of the cache while we waited.
-                Some(container) if container.is_running() && !self.inner.engine.traits().supplied => {
-                    self.inner.adopt(key, &container).await;
-                }
-                found => return Err(self.failed(key, found).await),
-            }
+        match request.until_ready {
+            Some(_) if self.inner.engine.traits().supplied => self.wait_supplied(&request.key, started).await,
+            Some(patience) => self.wait_until_ready(&request.key, &request.name, patience).await.map(drop),
+            None => Ok(()),
         }
     }
 
-    async fn failed(&self, key: &PreviewKey, found: Option<Container>) -> Error {
+    /// With a supplied engine the entry in the cache is all there is to wait for.
+    async fn wait_supplied(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
+        let record = self.inner.registry.record(key).filter(|record| record.watch.is_of(&started.container_id));
+        if let Some(record) = record
+            && record.watch.settled().await
+        {
+            return Ok(());
+        }
+        if self.inner.closed.is_cancelled() {
+            return Err(Error::Closed { operation: "start" });
+        }
+        let found = self.inner.engine.inspect(&started.container_id).await;
+        let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
         let last_lines = match &found {
             Some(container) => self.inner.read_end(container).await.last_lines,
             None => Vec::new(),
         };
-        Error::PreviewFailed {
-            preview: key.clone(),
-            exit_code: found.and_then(|container| container.exit_code),
-            last_lines,
-        }
+        Err(Error::ended(key, found.and_then(|container| container.exit_code), last_lines))
     }
 }
 
@@ -337,7 +324,7 @@ impl Inner {
             name: request.name.clone(),
             image: self.settings.preview_default_image.clone(),
             command: self.settings.preview_command.argv(),
-            labels: self.labels(key, prepared.database, &token),
+            labels: self.labels(key, &prepared.database, &token),
             environment: prepared.environment.clone(),
             folder,
             network: prepared.network.clone(),
@@ -384,7 +371,7 @@ impl Inner {
         }
     }
 
-    fn labels(&self, key: &PreviewKey, database: Database, token: &str) -> HashMap<String, String> {
+    fn labels(&self, key: &PreviewKey, database: &Database, token: &str) -> HashMap<String, String> {
         let mut labels = HashMap::from([
             (LABEL_PREVIEW.to_owned(), "true".to_owned()),
             (LABEL_PROJECT.to_owned(), key.project_id.to_string()),
@@ -397,6 +384,9 @@ impl Inner {
         }
         if let Some(isolation) = database.isolation {
             labels.insert(LABEL_ISOLATION.to_owned(), isolation.as_str().to_owned());
+        }
+        if let Some(detail) = &database.detail {
+            labels.insert(LABEL_DATABASE_DETAIL.to_owned(), detail.clone());
         }
         labels
     }
@@ -424,8 +414,10 @@ impl Inner {
                 Ok(created) => created,
                 Err(EngineError::Conflict(_)) => return Ok(Err(None)),
                 Err(source) => {
-                    // A frozen engine may carry it out later: then it is removed as soon as that is heard of.
-                    lock(&self.undone).insert(token.to_owned());
+                    if matches!(source, EngineError::Timeout(_) | EngineError::Unreachable(_)) {
+                        // It may carry it out later: then the container is removed as soon as that is heard of.
+                        lock(&self.undone).insert(token.to_owned());
+                    }
                     self.remove_unknown(request, token, &spec.environment).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
@@ -435,9 +427,12 @@ impl Inner {
             }
             let claimed_database =
                 spec.labels.get(LABEL_DATABASE).map(String::as_str) == Some(DatabaseState::Ready.as_str());
-            if native_database && claimed_database && !self.set_password_or_undo(key, &created.id, &spec.environment).await? {
+            if native_database
+                && claimed_database
+                && let Some(error) = self.set_password_or_undo(key, &created.id, &spec.environment).await?
+            {
                 // The label would tell a lie that no other process could see through.
-                spec.labels = self.labels(key, Database { state: DatabaseState::Unavailable, isolation: None }, token);
+                spec.labels = self.labels(key, &Database::unavailable(&error), token);
                 continue;
             }
             if self.is_unwanted(flight) {
@@ -465,19 +460,20 @@ impl Inner {
         }
     }
 
-    async fn set_password(&self, key: &PreviewKey) -> Result<bool, Error> {
+    /// None: it was set. A failure is logged, unless the settings require a database.
+    async fn set_password(&self, key: &PreviewKey) -> Result<Option<DatabaseError>, Error> {
         let Some(databases) = &self.databases else {
-            return Ok(true);
+            return Ok(None);
         };
         let Err(source) = databases.set_password(&key.database_name(), &self.spend_password(key)).await else {
-            return Ok(true);
+            return Ok(None);
         };
         let project = key.project_id;
         log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {source}");
         if self.settings.postgres_required {
-            return Err(Error::Database { preview: key.clone(), source });
+            return Err(Error::database(key, source));
         }
-        Ok(false)
+        Ok(Some(source))
     }
 
     /// Only who won the name sets the password, so that an adopter never breaks a preview that runs.
@@ -486,9 +482,9 @@ impl Inner {
         key: &PreviewKey,
         id: &str,
         environment: &[(String, String)],
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<DatabaseError>, Error> {
         let set = self.set_password(key).await;
-        if !matches!(set, Ok(true)) {
+        if !matches!(set, Ok(None)) {
             self.undo(key, id, environment).await;
         }
         set
@@ -601,7 +597,13 @@ impl Inner {
         }
         let target = self.target_of(container).await;
         let (watch, new) = self.registry.register(info, container.started_at, || {
-            Watch::new(container.id.clone(), container.started_at, target, self.settings.preview_port, self.on_change(key))
+            Watch::new(
+                container.id.clone(),
+                container.started_at,
+                target,
+                self.settings.preview_port,
+                self.on_change(key),
+            )
         });
         if new {
             let last_oom = self.feed.facts(&container.id).last_oom;
@@ -627,7 +629,9 @@ impl Inner {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
         let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
-        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key)));
+        let (watch, new) = self.registry.register(info, None, || {
+            Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key))
+        });
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
         if new && !replaced {
             self.follow(request.key.clone(), watch);
@@ -653,7 +657,7 @@ impl Inner {
 
     /// It ran, and ended before its port could be read: there is no URL to give.
     async fn ended_at_once(
-        &self,
+        self: &Arc<Self>,
         key: &PreviewKey,
         container: &Container,
         environment: &[(String, String)],
@@ -663,11 +667,16 @@ impl Inner {
             let source = EngineError::Refused("it runs but publishes no port".into());
             return Err(Error::ContainerStart { preview: key.clone(), step: "start", source });
         }
-        Err(Error::PreviewFailed {
-            preview: key.clone(),
-            exit_code: container.exit_code,
-            last_lines: self.read_end(container).await.last_lines,
-        })
+        Err(self.ended(key, container).await)
+    }
+
+    /// It ended before anybody could use it.
+    pub(super) async fn ended(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Error {
+        self.saw(key, container.clone()).await;
+        match self.registry.preview(key, None).filter(|preview| preview.finished_at.is_some()) {
+            Some(preview) => Error::failed(key, Some(preview)),
+            None => Error::ended(key, container.exit_code, self.read_end(container).await.last_lines),
+        }
     }
 
     /// Nobody waits for this flight any more, or the service was closed.

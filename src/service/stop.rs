@@ -16,21 +16,31 @@ use crate::preview::{Phase, PreviewKey};
 const PARALLEL_STOPS: usize = 8;
 
 impl PreviewService {
-    /// Stops and removes the preview's container. No container is no error. The place in the queue is taken at the call.
+    /// Stops and removes the preview's container and, where asked to, its database. Neither is no error. The place in the
+    /// queue is taken at the call.
     ///
     /// # Errors
-    /// When the engine refuses, or the container is not ours to remove. A caller that leaves does not cancel it.
-    pub fn stop(&self, key: &PreviewKey, name: &str) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+    /// When the engine refuses, or the container is not ours to remove; then the database is left alone. When the
+    /// database server refuses: the container is gone all the same. A caller that leaves does not cancel it.
+    pub fn stop(
+        &self,
+        key: &PreviewKey,
+        name: &str,
+        remove_database: bool,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let turn = self.inner.registry.queue_stop(key, name);
         let (inner, key, name) = (Arc::clone(&self.inner), key.clone(), name.to_owned());
         let stopping = self.inner.tasks.spawn(async move {
             turn.come().await;
             let doing = inner.registry.doing(&key, Phase::Stopping);
-            let stopped = if inner.engine.traits().supplied {
+            let mut stopped = if inner.engine.traits().supplied {
                 inner.stop_supplied(&key).await
             } else {
                 inner.stop(&key, &name).await
             };
+            if stopped.is_ok() && remove_database {
+                stopped = inner.drop_database(&key).await;
+            }
             drop(doing);
             inner.finish(&key, turn);
             stopped
@@ -45,7 +55,7 @@ impl PreviewService {
     pub async fn stop_all(&self) -> Result<(), Error> {
         let previews = self.inner.known_and_owned("stop").await?;
         let results: Vec<_> = stream::iter(previews)
-            .map(|(key, name)| async move { self.stop(&key, &name).await })
+            .map(|(key, name)| async move { self.stop(&key, &name, false).await })
             .buffer_unordered(PARALLEL_STOPS)
             .collect()
             .await;

@@ -9,6 +9,7 @@ use futures_util::stream;
 use super::registry::Registry;
 use super::start::UNSTARTED_PATIENCE;
 use super::{Inner, PreviewService};
+use crate::database::Owned;
 use crate::engine::{Container, State};
 use crate::error::{EngineError, Error};
 use crate::preview::PreviewKey;
@@ -17,12 +18,16 @@ const PARALLEL: usize = 8;
 const POLL: Duration = Duration::from_millis(100);
 
 /// What a sweep found and did. The Python model `SweepResult` has the same fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Swept {
     /// Previews that run, in the order of their ids.
     pub running: Vec<u64>,
     /// Previews whose container was removed: it had ended, or was made and never started.
     pub removed: Vec<u64>,
+    /// Databases and roles of ours whose project's folder is gone.
+    pub orphan_databases: Vec<Owned>,
+    /// Databases that were removed: orphans, where that was asked for, and those whose drop had failed before.
+    pub removed_databases: Vec<String>,
     /// What could not be done, a sentence each.
     pub problems: Vec<String>,
 }
@@ -36,11 +41,12 @@ enum Outcome {
 
 impl PreviewService {
     /// Looks at every container with our labels and owner: one that ended is removed, and so is one that was made and
-    /// that nobody starts. What is not ours is not touched.
+    /// that nobody starts. Then at the databases: drops that failed are tried again, and those whose project's folder is
+    /// gone are listed, and removed where `remove_orphan_databases` says so. What is not ours is not touched.
     ///
     /// # Errors
     /// When the engine cannot be asked at all; what fails for single containers is in the result.
-    pub async fn sweep(&self) -> Result<Swept, Error> {
+    pub async fn sweep(&self, remove_orphan_databases: bool) -> Result<Swept, Error> {
         let inner = &self.inner;
         inner.keep_warm();
         let failed = |source| Error::engine("sweep", None, source);
@@ -67,6 +73,14 @@ impl PreviewService {
                     swept.problems.push(format!("{key}: container {name}: {error}"));
                 }
             }
+        }
+        match inner.sweep_databases(remove_orphan_databases).await {
+            Ok(databases) => {
+                swept.orphan_databases = databases.orphans;
+                swept.removed_databases = databases.ended.into_iter().chain(databases.removed).collect();
+                swept.problems.extend(databases.failed.iter().map(|(name, error)| format!("database {name}: {error}")));
+            }
+            Err(error) => swept.problems.push(error.to_string()),
         }
         swept.running.sort_unstable();
         swept.removed.sort_unstable();

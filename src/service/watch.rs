@@ -11,7 +11,7 @@ use super::edits::Edits;
 use super::lock;
 use crate::preview::Phase;
 use crate::probe::{Answer, Probe, ProbeTarget};
-use crate::readiness::{Readiness, Signal};
+use crate::readiness::{Problem, Readiness, Signal};
 
 /// How often a server that has said nothing yet is tried.
 const SILENT_POLL: Duration = Duration::from_millis(500);
@@ -34,14 +34,14 @@ pub(super) struct WatchState {
     pub(super) ready_at: Option<SystemTime>,
     /// No address of it can be reached from here.
     pub(super) logs_decide: bool,
-    /// OOM kills that were heard of; pending until a good answer to a request that was sent after the last.
+    /// OOM kills that were heard of, and how many a good answer to a later request has shown to be overcome.
     ooms: u32,
-    oom_pending: bool,
+    overcome: u32,
 }
 
 impl WatchState {
     pub(super) fn phase(&self) -> Phase {
-        if self.oom_pending {
+        if self.is_maimed() {
             Phase::OomKilled
         } else if self.readiness.has_error() {
             Phase::CompileError
@@ -59,7 +59,12 @@ impl WatchState {
 
     /// Nothing has to be found out by a request.
     fn is_settled(&self) -> bool {
-        self.readiness.is_complete() && !self.oom_pending
+        self.readiness.is_complete() && !self.is_maimed()
+    }
+
+    /// A process was killed for memory, and no good answer came since.
+    fn is_maimed(&self) -> bool {
+        self.ooms > self.overcome
     }
 }
 
@@ -160,10 +165,7 @@ impl Watch {
 
     /// A process of the container was killed for memory.
     pub(super) fn oom(&self) {
-        self.modify(|state| {
-            state.ooms += 1;
-            state.oom_pending = true;
-        });
+        self.modify(|state| state.ooms += 1);
     }
 
     /// Takes in what the output said. `answers_count`: what it says of answers is of the health path.
@@ -233,8 +235,8 @@ impl Watch {
         *lock(&self.probed) = Some((Instant::now(), answer));
         self.modify(|state| {
             state.last_answer = Some(answer);
-            if answer.is_good() && state.ooms == ooms {
-                state.oom_pending = false;
+            if answer.is_good() {
+                state.overcome = ooms;
             }
             if let Some(status) = answer.status() {
                 state.readiness.answer(status, mark);
@@ -255,9 +257,11 @@ impl Watch {
 
     /// Asks while the log and the events do not tell: until the page has been compiled, and again when errors stand and
     /// a file of the project changed, or after an OOM.
-    pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits) {
+    /// `public_host`: under which name people ask, where that is one that a server may refuse.
+    pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits, public_host: Option<String>) {
         let Some(target) = &self.target else { return };
         let mut state = self.state.subscribe();
+        let mut unasked_host = public_host;
         let mut retry = RETRY_FIRST;
         loop {
             if state.wait_for(|state| state.replayed).await.is_err() {
@@ -268,6 +272,11 @@ impl Watch {
                 (state.is_settled(), state.readiness.is_up())
             };
             if settled {
+                if let Some(host) = unasked_host.take()
+                    && probe.refuses_host(target, &host, deadline).await
+                {
+                    self.modify(|state| _ = state.readiness.signal(Signal::Problem(Problem::RefusedHost(host))));
+                }
                 retry = RETRY_FIRST;
                 drop(state.wait_for(|state| !state.is_settled()).await);
                 // What is new came by the log or an event: a request now would find the same.
@@ -322,7 +331,7 @@ mod tests {
         assert_eq!(state.phase(), Phase::Unresponsive);
         state.last_answer = Some(Answer::Status(500));
         assert_eq!(state.phase(), Phase::Ready);
-        state.oom_pending = true;
+        state.ooms = 1;
         assert_eq!(state.phase(), Phase::OomKilled);
     }
 

@@ -4,58 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from typing import Any
 
 import asyncpg
 import pytest
 from kosuke_docker import DatabaseError
-
-
-class Server:
-    """A second opinion about what the server holds."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
-
-    async def connect(self, **changes: Any) -> asyncpg.Connection:
-        values = {
-            "host": self._settings["postgres_host"],
-            "port": self._settings["postgres_port"],
-            "user": "postgres",
-            "password": self._settings["postgres_password"],
-            "database": "postgres",
-            **changes,
-        }
-        return await asyncpg.connect(**values)
-
-    async def fetch(self, sql: str, *arguments: object, **changes: Any) -> list[Any]:
-        connection = await self.connect(**changes)
-        try:
-            return list(await connection.fetch(sql, *arguments))
-        finally:
-            await connection.close()
-
-
-@pytest.fixture
-def server(postgres: dict[str, Any]) -> Server:
-    return Server(postgres)
-
-
-@pytest.fixture
-def project_id() -> int:
-    """One that no other test used: databases stay."""
-    return 1_000_000 + secrets.randbelow(1_000_000_000)
-
-
-def environment(container: Any) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in container.attrs["Config"]["Env"])
-
-
-def login(url: str) -> dict[str, Any]:
-    user, _, rest = url.removeprefix("postgresql://").partition(":")
-    password, _, rest = rest.partition("@")
-    return {"user": user, "password": password, "database": rest.rpartition("/")[2]}
+from pg import Server, environment, login
 
 
 async def test_a_preview_gets_a_database_and_a_role_of_its_own(
@@ -66,7 +20,9 @@ async def test_a_preview_gets_a_database_and_a_role_of_its_own(
     await service.start_preview(project_id)
     name = f"kosuke_project_{project_id}"
     preview = await service.get_preview(project_id)
-    assert (preview.database, preview.database_name, preview.database_isolation) == ("ready", name, "role")
+    # The test server's `postgres` and `template1` are open to every role, as Postgres makes them.
+    assert (preview.database, preview.database_name, preview.database_isolation) == ("ready", name, "partial")
+    assert "may connect to" in preview.database_detail
 
     variables = environment(world.container(project_id))
     assert variables["POSTGRES_URL"] == variables["DATABASE_URL"]
@@ -238,7 +194,8 @@ async def test_an_admin_that_is_no_superuser_hands_over_all_the_same(
     service = world.service(**{**postgres, "postgres_user": admin, "postgres_password": "admin"})
     await service.start_preview(project_id)
     preview = await service.get_preview(project_id)
-    assert (preview.database, preview.database_isolation) == ("ready", "role")
+    assert (preview.database, preview.database_isolation) == ("ready", "partial")
+    assert "lacks rights" not in preview.database_detail
     mine = login(environment(world.container(project_id))["DATABASE_URL"])
     await server.fetch("CREATE TABLE mine (id int)", **mine)
 

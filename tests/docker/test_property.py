@@ -95,7 +95,7 @@ class Model:
     """What is there after each operation: absent, running, paused or exited."""
 
     def __init__(self, world: Any, workers: list[Worker]) -> None:
-        self.state = dict.fromkeys(PROJECTS, "absent")
+        self.state: dict[int, str] = dict.fromkeys(PROJECTS, "absent")
         self.done: list[str] = []
         self._world = world
         self._workers = workers

@@ -182,7 +182,7 @@ async def test_previews_live_through_two_workers_and_a_new_agent(compose: Deploy
     assert (await compose.call("POST", "/api/preview/start", project_id=7)).json() == {"url": url}
     assert compose.world.container(7).id == container.id
     preview = (await compose.call("GET", "/api/preview/7")).json()
-    assert (preview["phase"], preview["database"], preview["database_isolation"]) == ("ready", "ready", "role")
+    assert (preview["phase"], preview["database"], preview["database_isolation"]) == ("ready", "ready", "partial")
 
     answers = await compose.through_both_workers("POST", "/api/preview/stop", project_id=7)
     assert {answer.status_code for answer in answers} == {200}, answers[0].text

@@ -78,9 +78,11 @@ def running_engine() -> Iterator[FakeEngine]:
     folder = Path(tempfile.mkdtemp(prefix="kosuke-fake-"))
     engine = FakeEngine(folder / "docker.sock")
     engine.open()
-    yield engine
-    engine.close()
-    shutil.rmtree(folder)
+    try:
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(folder)
     assert engine.problems == []
 
 

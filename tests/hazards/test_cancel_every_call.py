@@ -62,6 +62,7 @@ def after(request: pytest.FixtureRequest) -> bool:
 async def test_a_start_cancelled_at_any_engine_call_is_undone_or_whole(
     fake: Any, fake_engine: FakeEngine, after: bool
 ) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         if not await cancelled_at(gate(), service.start_preview(nth)):
             break
@@ -77,6 +78,7 @@ async def test_a_start_cancelled_at_any_engine_call_is_undone_or_whole(
 async def test_a_joined_caller_gets_its_preview_wherever_the_other_is_cancelled(
     fake: Any, fake_engine: FakeEngine, after: bool
 ) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         held = gate()
         first = asyncio.create_task(service.start_preview(nth))
@@ -96,6 +98,7 @@ async def test_a_joined_caller_gets_its_preview_wherever_the_other_is_cancelled(
 async def test_a_caller_that_comes_after_a_cancelled_start_gets_its_preview(
     fake: Any, fake_engine: FakeEngine, after: bool
 ) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         held = gate()
         first = asyncio.create_task(service.start_preview(nth))
@@ -119,6 +122,7 @@ async def test_a_caller_that_comes_after_a_cancelled_start_gets_its_preview(
 async def test_a_stop_cancelled_at_any_engine_call_is_done_all_the_same(
     fake: Any, fake_engine: FakeEngine, after: bool, state: str
 ) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         await service.start_preview(nth, wait="ready")
         if state == "exited":
@@ -136,6 +140,7 @@ async def test_a_stop_cancelled_at_any_engine_call_is_done_all_the_same(
 async def test_a_restart_cancelled_at_any_engine_call_is_done_all_the_same(
     fake: Any, fake_engine: FakeEngine, after: bool
 ) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         await service.start_preview(nth, wait="ready")
         before = fake_engine.container(fake.name(nth)).id
@@ -152,6 +157,7 @@ async def test_a_restart_cancelled_at_any_engine_call_is_done_all_the_same(
 
 
 async def test_a_cancelled_status_leaves_the_preview_alone(fake: Any, fake_engine: FakeEngine, after: bool) -> None:
+    nth = 0
     for nth, service, gate in rounds(fake, fake_engine, after):
         url = await service.start_preview(nth, wait="ready")
         # One that remembers nothing: the status of a preview that is remembered makes no call.

@@ -36,6 +36,7 @@ async def test_a_start_cancelled_at_any_database_call_is_undone_or_whole(
     fake: Any, postgres: dict[str, Any], after: bool, joined: bool
 ) -> None:
     first = 10**9 + secrets.randbelow(10**9)
+    nth = 0
     for nth in range(1, MESSAGES):
         project = first + nth
         fake.project(project)

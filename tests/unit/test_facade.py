@@ -58,7 +58,11 @@ def test_the_signatures_are_the_tickets() -> None:
     assert parameters["env_vars"].default is None
     assert list(inspect.signature(DockerService._get_random_port).parameters) == ["self", "min_port", "max_port"]
     for name in ("stop_preview", "get_preview_status", "_get_container_name", "_ensure_project_database"):
-        assert list(inspect.signature(getattr(DockerService, name)).parameters) == ["self", "project_id"]
+        parameters = inspect.signature(getattr(DockerService, name)).parameters
+        assert [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD] == [
+            "self",
+            "project_id",
+        ]
 
 
 def test_everything_exported_exists() -> None:
@@ -195,6 +199,10 @@ async def test_a_bad_id_is_refused(settings: Settings, project_id: Any, with_cli
         lambda: service.get_preview_status(project_id),
         lambda: service.get_preview(project_id),
         lambda: service._ensure_project_database(project_id),
+        lambda: service.drop_project_database(project_id),
+        lambda: service.reset_database(project_id),
+        lambda: service.clone_database(project_id, 7),
+        lambda: service.database_info(project_id),
         lambda: service._monitor_compilation(project_id, MagicMock()),
     ]
     for attempt in tries:

@@ -223,6 +223,7 @@ PREVIEW_FIELDS = {
     "database",
     "database_name",
     "database_isolation",
+    "database_detail",
     "detail",
     "created_at",
     "started_at",
@@ -239,6 +240,11 @@ INFO = {
     "compilation_complete": True,
     "is_responding": False,
 }
+
+
+def test_the_words_of_streams_are_the_native_ones() -> None:
+    assert list(get_args(models.PreviewEvent.model_fields["kind"].annotation)) == _core.event_kinds()
+    assert list(get_args(models.LogLine.model_fields["stream"].annotation)) == _core.log_streams()
 
 
 def test_the_phases_are_the_native_ones() -> None:

@@ -31,6 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "preview_warmup_timeout": 60.0,
     "preview_stop_timeout": 5.0,
     "preview_pull_policy": "missing",
+    "preview_ready_pattern": None,
+    "preview_error_pattern": None,
     "engine_timeout": 60.0,
     "engine_heartbeat_interval": 2.0,
     "engine_heartbeat_timeout": 5.0,
@@ -43,6 +45,10 @@ DEFAULTS: dict[str, Any] = {
     "postgres_container_host": None,
     "postgres_container_port": None,
     "postgres_required": False,
+    "postgres_isolation": "auto",
+    "postgres_connection_limit": 20,
+    "postgres_extensions": [],
+    "postgres_revoke_public": False,
 }
 
 # The environment's text, and what it means.
@@ -65,6 +71,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "preview_warmup_timeout": ("90", 90.0),
     "preview_stop_timeout": ("7", 7.0),
     "preview_pull_policy": ("never", "never"),
+    "preview_ready_pattern": ("^up$", "^up$"),
+    "preview_error_pattern": ("^broken", "^broken"),
     "engine_timeout": ("1.5", 1.5),
     "engine_heartbeat_interval": ("0.5", 0.5),
     "engine_heartbeat_timeout": ("1.5", 1.5),
@@ -77,6 +85,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "postgres_container_host": ("db.inside", "db.inside"),
     "postgres_container_port": ("5433", 5433),
     "postgres_required": ("true", True),
+    "postgres_isolation": ("role", "role"),
+    "postgres_connection_limit": ("5", 5),
+    "postgres_extensions": ("hstore, uuid-ossp", ["hstore", "uuid-ossp"]),
+    "postgres_revoke_public": ("1", True),
 }
 
 WRONG: list[tuple[str, str]] = [
@@ -98,12 +110,19 @@ WRONG: list[tuple[str, str]] = [
     ("preview_warmup_timeout", "soon"),
     ("preview_stop_timeout", "nan"),
     ("preview_pull_policy", "sometimes"),
+    ("preview_ready_pattern", "("),
+    ("preview_error_pattern", "["),
     ("engine_timeout", "0"),
     ("engine_heartbeat_interval", "0"),
     ("engine_timeout", "inf"),
     ("postgres_port", "70000"),
     ("postgres_container_host", "a/b"),
     ("postgres_required", "perhaps"),
+    ("postgres_isolation", "some"),
+    ("postgres_connection_limit", "0"),
+    ("postgres_connection_limit", "70000"),
+    ("postgres_extensions", 'a"; DROP'),
+    ("preview_postgres_url", "postgresql://u:s3cret@h/d?sslmode=maybe"),
 ]
 
 

@@ -1,0 +1,95 @@
+//! The comment on a database or role that says whose it is. What has none, or another's, is not ours to remove.
+
+use serde_json::{Map, Value, json};
+
+use super::Target;
+
+const KEY: &str = "kosuke";
+const PREVIEW: &str = "preview";
+
+/// A mark as it stands in `COMMENT ON DATABASE`: one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) target: Target,
+    /// A drop was begun: whoever comes next ends it.
+    pub(super) dropping: bool,
+    /// When what is only being built or taken away was marked, in seconds since 1970: its builder may still live.
+    pub(super) temporary: Option<u64>,
+    /// The comment that stood there before.
+    pub(super) note: Option<String>,
+}
+
+impl Mark {
+    pub(super) fn of(target: &Target) -> Self {
+        Self { target: target.clone(), dropping: false, temporary: None, note: None }
+    }
+
+    pub(super) fn dropping(target: &Target) -> Self {
+        Self { dropping: true, ..Self::of(target) }
+    }
+
+    /// For a database under a passing name.
+    pub(super) fn temporary(target: &Target) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { temporary: Some(now.as_secs()), ..Self::dropping(target) }
+    }
+
+    pub(super) fn parse(comment: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(comment).ok()?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        if text(KEY)? != PREVIEW {
+            return None;
+        }
+        let project_id = value.get("project_id")?.as_u64()?;
+        Some(Self {
+            target: Target { project_id, session: text("session"), owner: text("owner")? },
+            dropping: value.get("dropping").and_then(Value::as_bool).unwrap_or_default(),
+            temporary: value.get("temporary").and_then(Value::as_u64),
+            note: text("note"),
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let Target { project_id, session, owner } = &self.target;
+        let mut fields = Map::from_iter([
+            (KEY.to_owned(), json!(PREVIEW)),
+            ("project_id".to_owned(), json!(project_id)),
+            ("session".to_owned(), json!(session)),
+            ("owner".to_owned(), json!(owner)),
+        ]);
+        if self.dropping {
+            fields.insert("dropping".to_owned(), json!(true));
+        }
+        if let Some(since) = self.temporary {
+            fields.insert("temporary".to_owned(), json!(since));
+        }
+        if let Some(note) = &self.note {
+            fields.insert("note".to_owned(), json!(note));
+        }
+        Value::Object(fields).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_round_trip_whatever_a_session_is_called() {
+        for session in [None, Some(""), Some("a'b\"c\\d\n"), Some("a\0b"), Some("日本🦀"), Some("$kosuke$ '' --")] {
+            let target = Target { project_id: u64::MAX, session: session.map(str::to_owned), owner: "o'wner".into() };
+            for mark in [Mark::of(&target), Mark::dropping(&target), Mark::temporary(&target)] {
+                assert_eq!(Mark::parse(&mark.text()), Some(mark.clone()));
+                assert!(!mark.text().contains('\0'), "Postgres has no NUL in a text");
+            }
+        }
+    }
+
+    #[test]
+    fn other_comments_are_no_marks() {
+        for comment in ["", "my database", "{}", "[]", r#"{"kosuke": "x", "project_id": 7, "owner": "o"}"#, "null", "7"]
+        {
+            assert_eq!(Mark::parse(comment), None, "{comment}");
+        }
+    }
+}
