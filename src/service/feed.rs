@@ -20,6 +20,9 @@ const NEWS: usize = 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_millis(500);
 
+/// How long it may take to read what the engine remembers, and how long the first look waits for that.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 /// How often the engine is asked whether it is there, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
@@ -66,6 +69,8 @@ pub struct Feed {
     heartbeat: Heartbeat,
     news: broadcast::Sender<News>,
     link: watch::Sender<Link>,
+    /// What the engine remembered when somebody began to listen is known.
+    caught_up: watch::Sender<bool>,
     /// When the engine last gave a sign of life.
     heard: Mutex<SystemTime>,
     facts: Mutex<HashMap<String, Facts>>,
@@ -90,6 +95,7 @@ impl Feed {
             heartbeat,
             news: broadcast::Sender::new(NEWS),
             link: watch::Sender::new(Link::Idle),
+            caught_up: watch::Sender::new(false),
             heard: Mutex::new(SystemTime::now()),
             facts: Mutex::default(),
             last: Mutex::default(),
@@ -129,9 +135,22 @@ impl Feed {
                 }
                 stop.run_until_cancelled(feed.read()).await;
                 feed.link.send_replace(Link::Idle);
+                feed.caught_up.send_replace(false);
             }));
         }
         Listener { feed: Arc::clone(self), news }
+    }
+
+    /// Waits until it is known what the engine remembers, but not long, and only while somebody listens.
+    pub(super) async fn caught_up(&self) {
+        if lock(&self.reader).listeners > 0 {
+            let (mut caught_up, mut link) = (self.caught_up.subscribe(), self.link.subscribe());
+            tokio::select! {
+                _ = caught_up.wait_for(|caught_up| *caught_up) => {}
+                _ = link.wait_for(|link| matches!(link, Link::Down { .. })) => {}
+                () = tokio::time::sleep(CATCH_UP) => {}
+            }
+        }
     }
 
     /// Waits until the connection is closed, if nobody listens any more.
@@ -154,6 +173,9 @@ impl Feed {
                 retry = (retry * 2).min(RETRY_LAST);
                 continue;
             }
+            if !*self.caught_up.borrow() {
+                self.catch_up().await;
+            }
             let connected = Instant::now();
             let broken = self.follow(connected).await;
             // Until the next connection, what is remembered counts for nothing.
@@ -173,10 +195,26 @@ impl Feed {
         }
     }
 
+    /// Reads what the engine remembers: of OOM kills and signals nothing else tells. A clock of the engine's that is behind
+    /// ours makes it wait for more, and one that is ahead leaves the last of it to the stream.
+    async fn catch_up(&self) {
+        let past = async {
+            let mut events = self.engine.events(self.after_last(), Some(SystemTime::now()));
+            while let Some(Ok(event)) = events.next().await {
+                self.event(event);
+            }
+        };
+        drop(tokio::time::timeout(CATCH_UP, past).await);
+        self.caught_up.send_replace(true);
+    }
+
+    fn after_last(&self) -> Option<SystemTime> {
+        lock(&self.last).map(|last| last + Duration::from_nanos(1))
+    }
+
     /// Reads one stream until it ends or the heartbeat stops. What was missed comes first.
     async fn follow(&self, connected: Instant) -> EngineError {
-        let last = *lock(&self.last);
-        let mut events = self.engine.events(last.map(|last| last + Duration::from_nanos(1)));
+        let mut events = self.engine.events(self.after_last(), None);
         if matches!(self.link(), Link::Down { .. }) {
             log::info!(target: "kosuke_docker::engine", "the engine answers again");
         }

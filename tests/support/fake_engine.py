@@ -210,9 +210,9 @@ class Request:
         found = json.loads(self.query.get("filters") or "{}")
         return {name: list(values) for name, values in found.items()}
 
-    def since(self) -> int:
+    def moment(self, name: str) -> int:
         """In nanoseconds; the engine takes «seconds.nanoseconds»."""
-        seconds, _, nanos = self.query.get("since", "0").partition(".")
+        seconds, _, nanos = self.query.get(name, "0").partition(".")
         return int(seconds or 0) * NANOS + int(nanos.ljust(9, "0")[:9] or 0)
 
 
@@ -671,8 +671,10 @@ class FakeEngine:
                 while position < len(self._events):
                     event = self._events[position]
                     position += 1
-                    if event["timeNano"] >= request.since() and _wanted(event, filters):
+                    if event["timeNano"] >= request.moment("since") and _wanted(event, filters):
                         yield json.dumps(event).encode() + b"\n"
+                if "until" in request.query:  # A moment that is past, in all that is asked here.
+                    return
                 await self._event_signal.wait(request.gone)
         finally:
             self._event_connections -= 1
@@ -998,7 +1000,7 @@ class FakeEngine:
         return Answer(stream=self._log_stream(request, self._find(name)))
 
     async def _log_stream(self, request: Request, container: FakeContainer) -> AsyncIterator[bytes]:
-        since, tail = request.since(), request.query.get("tail", "all")
+        since, tail = request.moment("since"), request.query.get("tail", "all")
         streams = {number for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if request.flag(name)}
         yield b""
         if self.silent_logs == "all" or (self.silent_logs == "follow" and request.flag("follow")):
