@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from kosuke_docker._core import Events, Logs
 from kosuke_docker.models import LogLine, PreviewEvent
@@ -13,7 +13,7 @@ from kosuke_docker.models import LogLine, PreviewEvent
 class LogStream:
     """A preview's output, line by line: ``async for line in service.logs(7)``.
 
-    Leaving it, dropping it or ``aclose`` frees what it holds. As an ``async with`` it is closed at the end of the block.
+    Leaving it, dropping it or ``aclose`` frees what it holds; an ``async with`` closes it at its end.
     """
 
     def __init__(self, begin: Callable[[], Logs]) -> None:
@@ -37,7 +37,7 @@ class LogStream:
             self._lines.extend(lines)
         stream, text, seconds = self._lines.popleft()
         # Made of checked parts: there may be many.
-        timestamp = datetime.fromtimestamp(seconds, timezone.utc)
+        timestamp = datetime.fromtimestamp(seconds, UTC)
         return LogLine.model_construct(stream=stream, text=text, timestamp=timestamp)
 
     async def __aenter__(self) -> LogStream:
@@ -73,19 +73,24 @@ class EventStream:
     async def __anext__(self) -> PreviewEvent:
         if not self._closed:
             if self._events is None:
-                self._events = await self._begin()
-            values = await self._events.next()
+                await self._subscribe()
+            values = None if self._events is None else await self._events.next()
             if values is not None:
                 return PreviewEvent.model_validate(values)
         raise StopAsyncIteration
 
     async def __aenter__(self) -> EventStream:
         if self._events is None and not self._closed:
-            self._events = await self._begin()
+            await self._subscribe()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def _subscribe(self) -> None:
+        events = await self._begin()
+        # It may have been closed meanwhile.
+        self._events = None if self._closed else events
 
     async def aclose(self) -> None:
         """Ends it. Nothing the second time."""

@@ -147,7 +147,7 @@ async def test_an_error_is_told_soon_after_it_was_printed(
 async def test_subscribers_hear_the_same(world: Any) -> None:
     world.project(7)
     service, other = world.service(), world.service()
-    streams = [Heard(one.events(*which)) for one in (service, other) for which in ((7,), ())] * 1
+    streams = [Heard(one.events(*which)) for one in (service, other) for which in ((7,), ())]
     async with streams[0], streams[1], streams[2], streams[3]:
         await service.start_preview(7, wait="ready")
         await service.stop_preview(7)

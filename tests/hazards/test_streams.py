@@ -114,7 +114,7 @@ async def test_what_comes_after_a_restart_is_new_to_who_wanted_nothing_old(fake:
 async def test_any_number_of_subscribers_share_one_connection(fake: Any, fake_engine: FakeEngine) -> None:
     fake.project(7)
     service, other = fake.service(), fake.service(preview_probe_ttl=2.0)
-    streams = [one.events(*which) for one in (service, other) for which in ((7,), (), (8,))] * 1
+    streams = [one.events(*which) for one in (service, other) for which in ((7,), (), (8,))]
     told: list[list[Any]] = [[] for _ in streams]
     for stream in streams:
         await stream.__aenter__()
