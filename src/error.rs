@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::preview::PreviewKey;
+use crate::preview::{Phase, Preview, PreviewKey};
 
 /// A failure of one call to the container engine.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -157,15 +157,41 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
-    /// The preview's container ended before what was waited for.
-    #[error("{preview}: the container ended{}{}", exit_words(*.exit_code), lines_words(.last_lines))]
+    /// The preview cannot become what was waited for any more.
+    #[error("{preview}: {problem}{}", lines_words(.last_lines))]
     PreviewFailed {
         /// Whose.
         preview: PreviewKey,
-        /// The exit code, where it is known.
+        /// What happened, in a sentence.
+        problem: String,
+        /// The exit code, where the container ended and it is known.
         exit_code: Option<i64>,
         /// The last lines of its output.
         last_lines: Vec<String>,
+        /// All that was known about it; None where there was none.
+        last: Option<Box<Preview>>,
+    },
+    /// The preview was not ready in time.
+    #[error("{preview}: not ready within {} s: {}{}{}", .timeout.as_secs_f64(), phase_words(.last.as_deref()), stage_words(.stages), lines_words(.last_lines))]
+    NotReady {
+        /// Whose.
+        preview: PreviewKey,
+        /// How long was waited.
+        timeout: Duration,
+        /// How long it was in each phase.
+        stages: Vec<(Phase, Duration)>,
+        /// The last lines of its output.
+        last_lines: Vec<String>,
+        /// All that was known about it.
+        last: Option<Box<Preview>>,
+    },
+    /// There is no preview.
+    #[error("{preview}: there is no preview")]
+    NoPreview {
+        /// What was to be done with it.
+        operation: &'static str,
+        /// Whose.
+        preview: PreviewKey,
     },
     /// An operation on the database failed, or it could not be made and `POSTGRES_REQUIRED` is set.
     #[error("{}database: {source}", preview_words(.preview.as_ref()))]
@@ -223,15 +249,53 @@ fn preview_words(preview: Option<&PreviewKey>) -> String {
     preview.map_or_else(String::new, |preview| format!("{preview}: "))
 }
 
-fn exit_words(code: Option<i64>) -> String {
-    code.map_or_else(String::new, |code| format!(" with exit code {code}"))
+fn phase_words(last: Option<&Preview>) -> String {
+    match last {
+        Some(Preview { phase, detail: Some(detail), .. }) => format!("{}: {detail}", phase.as_str()),
+        Some(preview) => preview.phase.as_str().to_owned(),
+        None => "there is no preview".to_owned(),
+    }
+}
+
+fn stage_words(stages: &[(Phase, Duration)]) -> String {
+    let told: Vec<_> =
+        stages.iter().map(|(phase, spent)| format!("{} {:.1} s", phase.as_str(), spent.as_secs_f64())).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
 fn lines_words(lines: &[String]) -> String {
-    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("\n")) }
+    if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) }
 }
 
 impl Error {
+    /// What is known about the preview says that it cannot become ready.
+    pub(crate) fn failed(key: &PreviewKey, last: Option<Preview>) -> Self {
+        let preview = key.clone();
+        match last {
+            None => Self::PreviewFailed {
+                preview,
+                problem: "there is no preview, and none is being made".into(),
+                exit_code: None,
+                last_lines: Vec::new(),
+                last: None,
+            },
+            Some(last) => Self::PreviewFailed {
+                preview,
+                problem: phase_words(Some(&last)),
+                exit_code: last.exit_code,
+                last_lines: last.last_lines.clone(),
+                last: Some(Box::new(last)),
+            },
+        }
+    }
+
+    /// The container ended before it was known to anybody.
+    pub(crate) fn ended(key: &PreviewKey, exit_code: Option<i64>, last_lines: Vec<String>) -> Self {
+        let with = exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
+        let problem = format!("the container ended{with}");
+        Self::PreviewFailed { preview: key.clone(), problem, exit_code, last_lines, last: None }
+    }
+
     /// A failure of the database server.
     pub(crate) fn database(preview: &PreviewKey, source: DatabaseError) -> Self {
         Self::Database { preview: Some(preview.clone()), source }
@@ -263,6 +327,8 @@ impl Error {
             Self::PortRangeExhausted { .. } | Self::Abandoned { .. } => "start",
             Self::ContainerConflict { .. } => "adopt",
             Self::PreviewFailed { .. } => "run",
+            Self::NotReady { .. } => "wait",
+            Self::NoPreview { operation, .. } => operation,
             Self::Database { .. } => "database",
             Self::Hook { hook, .. } => hook,
         }
@@ -282,6 +348,8 @@ impl Error {
             | Self::ContainerStart { preview, .. }
             | Self::ContainerConflict { preview, .. }
             | Self::PreviewFailed { preview, .. }
+            | Self::NotReady { preview, .. }
+            | Self::NoPreview { preview, .. }
             | Self::Hook { preview, .. }
             | Self::Abandoned { preview } => Some(preview),
             Self::InvalidInput { .. } | Self::InvalidSetting { .. } | Self::Closed { .. } => None,

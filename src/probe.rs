@@ -7,6 +7,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
 const MAX_REDIRECTS: usize = 10;
+/// So much of a refusal's page is read.
+const REFUSAL: usize = 4096;
 
 /// Where a preview is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,19 @@ impl Probe {
             Ok(Err(_)) => Answer::NoServer,
             Err(_) => Answer::TooLate,
         }
+    }
+
+    /// Whether the server refuses requests for this host name, as Vite and its kin do with those that they do not know.
+    pub async fn refuses_host(&self, target: &ProbeTarget, host: &str, deadline: Duration) -> bool {
+        let Ok(url) = Url::parse(&format!("http://{}:{}", target.host, target.port)) else { return false };
+        let ask = async {
+            let response = self.client.get(url).header(HOST, host).send().await.ok()?;
+            let forbidden = response.status() == reqwest::StatusCode::FORBIDDEN;
+            let body = if forbidden { response.bytes().await.ok()? } else { return Some(false) };
+            let words = String::from_utf8_lossy(&body[..body.len().min(REFUSAL)]).to_lowercase();
+            Some(words.contains("blocked request") || (words.contains("host") && words.contains("not allowed")))
+        };
+        tokio::time::timeout(deadline, ask).await.ok().flatten().unwrap_or(false)
     }
 
     async fn follow(&self, mut url: Url, host: &str) -> Result<u16, reqwest::Error> {

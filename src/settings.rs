@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::error::Error;
+use crate::readiness::Patterns;
 
 /// What a preview's container runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,10 @@ pub struct Settings {
     pub preview_stop_timeout: Duration,
     /// `PREVIEW_PULL_POLICY`
     pub preview_pull_policy: PullPolicy,
+    /// `PREVIEW_READY_PATTERN`: what else in a line says that the server is up.
+    pub preview_ready_pattern: Option<String>,
+    /// `PREVIEW_ERROR_PATTERN`: what else in a line is an error of the page.
+    pub preview_error_pattern: Option<String>,
     /// `ENGINE_TIMEOUT`
     pub engine_timeout: Duration,
     /// `ENGINE_HEARTBEAT_INTERVAL`
@@ -196,6 +201,7 @@ impl Settings {
         if !self.preview_health_path.starts_with('/') || self.preview_health_path.contains(char::is_whitespace) {
             return Err(wrong("preview_health_path", "must begin with '/' and hold no white space"));
         }
+        self.patterns()?;
         for (field, value) in [
             ("preview_probe_timeout", self.preview_probe_timeout),
             ("preview_warmup_timeout", self.preview_warmup_timeout),
@@ -219,6 +225,23 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// The deployment's own patterns, compiled.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] naming the one that is no regular expression.
+    pub fn patterns(&self) -> Result<Patterns, Error> {
+        Patterns::new(self.preview_ready_pattern.as_deref(), self.preview_error_pattern.as_deref()).map_err(
+            |(which, why)| {
+                let field = if which == "ready" { "preview_ready_pattern" } else { "preview_error_pattern" };
+                // The last line of the words says what is wrong; those before show where.
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                Error::InvalidSetting { field, problem: format!("is not a regular expression: {why}") }
+            },
+        )
     }
 }
 
@@ -260,6 +283,8 @@ pub(crate) mod tests {
             preview_warmup_timeout: Duration::from_secs(60),
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,
+            preview_ready_pattern: None,
+            preview_error_pattern: None,
             engine_timeout: Duration::from_secs(60),
             engine_heartbeat_interval: Duration::from_secs(2),
             engine_heartbeat_timeout: Duration::from_secs(5),

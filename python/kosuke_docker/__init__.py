@@ -14,6 +14,8 @@ from kosuke_docker.errors import (
     OperationTimeoutError,
     PortRangeExhaustedError,
     PreviewFailedError,
+    PreviewNotFoundError,
+    PreviewTimeoutError,
     ProjectFolderError,
     ServiceClosedError,
     ServiceForkedError,
@@ -23,8 +25,10 @@ from kosuke_docker.models import (
     CompileError,
     ContainerInfo,
     DatabaseInfo,
+    LogLine,
     OrphanDatabase,
     Preview,
+    PreviewEvent,
     PreviewStatus,
     PullProgress,
     StartPreviewRequest,
@@ -34,6 +38,7 @@ from kosuke_docker.models import (
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
+from kosuke_docker.streams import EventStream, LogStream
 
 __all__ = [
     "CompileError",
@@ -46,16 +51,22 @@ __all__ = [
     "DockerUnavailableError",
     "EngineError",
     "EnvironmentService",
+    "EventStream",
     "HookError",
     "ImageNotFoundError",
     "InvalidInputError",
     "KosukeDockerError",
+    "LogLine",
+    "LogStream",
     "OperationTimeoutError",
     "OrphanDatabase",
     "PortRangeExhaustedError",
     "Preview",
+    "PreviewEvent",
     "PreviewFailedError",
+    "PreviewNotFoundError",
     "PreviewStatus",
+    "PreviewTimeoutError",
     "ProjectFolderError",
     "PullProgress",
     "ServiceClosedError",

@@ -6,8 +6,10 @@ from typing import Any, final
 __all__ = [
     "Core",
     "Ending",
+    "Events",
     "HookCall",
     "HookReply",
+    "Logs",
     "__version__",
     "before_fork",
     "check_settings",
@@ -15,6 +17,7 @@ __all__ = [
     "engine_address",
     "event_kinds",
     "hook_names",
+    "log_streams",
     "phase_names",
     "random_port",
     "release_runtime",
@@ -38,10 +41,21 @@ class Core:
         project_id: object,
         name: str,
         variables: Mapping[str, str | None] | None,
-        until_ready: bool,
+        ready: tuple[float | None, bool] | None = None,
         call: HookCall | None = None,
     ) -> Awaitable[str]:
-        """The URL of the preview, started or found running."""
+        """The URL of the preview, started or found running.
+
+        `ready`: wait until it is ready, for so many seconds (None for ever), and whether a compile error ends that.
+        """
+    def wait_until_ready(
+        self, project_id: object, name: str, timeout: float | None, fail_on_compile_error: bool
+    ) -> Awaitable[dict[str, Any]]:
+        """The preview as a dict, once it is ready."""
+    def logs(self, project_id: object, name: str, follow: bool, tail: int | None) -> Logs:
+        """The preview's output."""
+    def events(self, project_id: object | None, name: str) -> Awaitable[Events]:
+        """What happens from now on: to one preview, or to all of the owner's."""
     def stop(self, project_id: object, name: str, remove_database: bool = False) -> Awaitable[None]:
         """Stops and removes the preview and, where asked to, its database."""
     def restart(self, project_id: object, name: str, call: HookCall | None) -> Awaitable[str]:
@@ -103,6 +117,24 @@ class Ending:
         """Waits until its threads have ended, `patience` seconds at the most. Blocks."""
 
 @final
+class Events:
+    """What happens to previews, from the moment on at which it was made."""
+
+    def next(self) -> Awaitable[dict[str, Any] | None]:
+        """The next event as a dict, None once it or the service is closed."""
+    def close(self) -> None:
+        """Ends it: whoever waits for an event gets None."""
+
+@final
+class Logs:
+    """A preview's output."""
+
+    def next(self) -> Awaitable[list[tuple[str, str, float]] | None]:
+        """The next lines, None at the end."""
+    def close(self) -> None:
+        """Ends it: whoever waits for lines gets None."""
+
+@final
 class HookCall:
     """One call with replaced hooks: `next()` gives a question at a time, None when there will be none."""
 
@@ -150,6 +182,9 @@ def phase_names() -> list[str]:
 
 def event_kinds() -> list[str]:
     """The kinds of events."""
+
+def log_streams() -> list[str]:
+    """Where lines of output come from."""
 
 def release_runtime() -> Ending | None:
     """The runtime of this process, if no service and no call keeps it any more: None while a service does.

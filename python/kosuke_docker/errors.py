@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kosuke_docker.models import Preview
+
 
 class KosukeDockerError(Exception):
     """Base of every error of this package.
@@ -81,10 +86,41 @@ class ContainerConflictError(KosukeDockerError):
 
 
 class PreviewFailedError(KosukeDockerError):
-    """The preview's container ended before what was waited for. It is kept until the next start or stop."""
+    """The preview cannot become ready any more: its container ended, or does not compile where that counts.
+
+    The container is kept until the next start, stop or sweep.
+
+    Attributes:
+        exit_code: The exit code, where the container ended and it is known.
+        last_lines: The last lines of its output.
+        last_known: The ``Preview`` with all that was known, None where there was none.
+    """
 
     exit_code: int | None
     last_lines: list[str]
+    last_known: Preview | None
+
+
+class PreviewTimeoutError(KosukeDockerError, TimeoutError):
+    """The preview was not ready in time.
+
+    Attributes:
+        timeout: How long was waited, in seconds.
+        phase: Its phase, None where there was no preview.
+        stages: How long it was in each phase while it was waited for, in seconds.
+        last_lines: The last lines of its output.
+        last_known: The ``Preview`` with all that was known, None where there was none.
+    """
+
+    timeout: float
+    phase: str | None
+    stages: dict[str, float]
+    last_lines: list[str]
+    last_known: Preview | None
+
+
+class PreviewNotFoundError(KosukeDockerError, LookupError):
+    """There is no preview of this project."""
 
 
 class DatabaseError(KosukeDockerError):

@@ -170,6 +170,39 @@ class Preview(BaseModel):
     as_of: datetime
 
 
+class PreviewEvent(BaseModel):
+    """Something that changed about a preview.
+
+    Attributes:
+        kind: ``phase``: it came into another phase; ``errors``: compile errors were set or cleared; ``removed``: it is
+            gone; ``gap``: the subscriber was too slow and events before this one are lost, so look at everything anew.
+        project_id: The project, None for a gap.
+        previous_phase: The phase before, None where there was no preview.
+        preview: The preview as it is now, None when it is gone, and for a gap.
+        at: When this was noticed.
+    """
+
+    kind: Literal["phase", "errors", "removed", "gap"]
+    project_id: Optional[int] = None
+    previous_phase: Optional[Phase] = None
+    preview: Optional[Preview] = None
+    at: datetime
+
+
+class LogLine(BaseModel):
+    """A line that a preview printed.
+
+    Attributes:
+        stream: ``stdout``, ``stderr``, or ``gap`` for a line of our own that tells how many lines are missing here.
+        text: The line, without its end, colours and the passwords of URLs.
+        timestamp: When the engine received its beginning.
+    """
+
+    stream: Literal["stdout", "stderr", "gap"]
+    text: str
+    timestamp: datetime
+
+
 class TableInfo(BaseModel):
     """A table or materialised view of a preview's database.
 

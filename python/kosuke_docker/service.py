@@ -13,9 +13,10 @@ from kosuke_docker import _core, _cores, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
-from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
+from kosuke_docker.errors import InvalidInputError, KosukeDockerError, ServiceForkedError
 from kosuke_docker.models import DatabaseInfo, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
+from kosuke_docker.streams import EventStream, LogStream
 
 logger = logging.getLogger("kosuke_docker")
 
@@ -24,6 +25,7 @@ ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
 """What hears of a pull's progress."""
 
 _CLOSE_PATIENCE = 2.0
+_MAX_TAIL = 2**31
 _configured: Settings | None = None
 
 
@@ -150,6 +152,8 @@ class DockerService:
         env_vars: Mapping[str, str | None] | None = None,
         *,
         wait: Literal["running", "ready"] = "running",
+        timeout: float | None = 60,
+        fail_on_compile_error: bool = False,
         on_progress: ProgressHandler | None = None,
     ) -> str:
         """Starts a project's preview, or finds it running.
@@ -160,7 +164,10 @@ class DockerService:
         Args:
             project_id: The project, from 0.
             env_vars: Variables for the container; they win over all others. None values are left out.
-            wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered.
+            wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered, as
+                ``wait_until_ready`` does.
+            timeout: With ``wait="ready"``: seconds to wait for that once the container runs, None for ever.
+            fail_on_compile_error: With ``wait="ready"``: a compile error ends the wait.
             on_progress: Called on this loop with the steps of the image's pull, where one is needed. May be async. Of
                 callers that share a start, the first one's is called, as its hooks are.
 
@@ -177,13 +184,78 @@ class DockerService:
             ContainerConflictError: A container of that name is not ours to remove.
             DatabaseError: No database, and ``POSTGRES_REQUIRED`` is set.
             PreviewFailedError: The container ended at once, or before it was ready.
+            PreviewTimeoutError: It was not ready in time. The container goes on.
             OperationTimeoutError: An engine call took longer than ``ENGINE_TIMEOUT``.
         """
         core = self._attach().core
         name = self._get_container_name(project_id)
+        ready = (timeout, fail_on_compile_error) if wait == "ready" else None
         return await self._run(
-            project_id, lambda call: core.start(project_id, name, env_vars, wait == "ready", call), on_progress
+            project_id, lambda call: core.start(project_id, name, env_vars, ready, call), on_progress
         )
+
+    async def wait_until_ready(
+        self, project_id: int, timeout: float | None = 60, *, fail_on_compile_error: bool = False
+    ) -> Preview:
+        """Waits until a project's preview is ready.
+
+        Args:
+            project_id: The project.
+            timeout: Seconds to wait, None for as long as it may become ready.
+            fail_on_compile_error: Whether a compile error ends the wait; else somebody may be mending it.
+
+        Returns:
+            The preview.
+
+        Raises:
+            PreviewFailedError: At once when it cannot become ready any more: there is none, its container ended, or,
+                where that counts, it does not compile. ``last_known`` is the ``Preview``.
+            PreviewTimeoutError: With the phase, the time per phase and the last lines.
+            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+        """
+        core, name = self._attach().core, self._get_container_name(project_id)
+        return Preview.model_validate(await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error))
+
+    def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
+        """A project's output, line by line.
+
+        It goes on over restarts of the container, and ends when that ends or is removed. A reader that is too slow
+        loses lines, and gets one that says how many.
+
+        Args:
+            project_id: The project.
+            follow: Whether to go on with what comes.
+            tail: How many of the lines that are there to begin with; None: all.
+
+        Returns:
+            An asynchronous iterator of ``LogLine``.
+
+        Raises:
+            InvalidInputError: An argument cannot be used.
+            PreviewNotFoundError: While it is read: there is no preview.
+            DockerUnavailableError, OperationTimeoutError, EngineError: While it is read: what the engine failed with.
+        """
+        core, name = self._attach().core, self._get_container_name(project_id)
+        if tail is not None and not 0 <= tail < _MAX_TAIL:
+            raise InvalidInputError(f"tail: must be between 0 and {_MAX_TAIL - 1}, or None", field="tail")
+        return LogStream(lambda: core.logs(project_id, name, follow, tail))
+
+    def events(self, project_id: int | None = None) -> EventStream:
+        """What happens to previews from now on: every change of a phase, every compile error set or cleared.
+
+        Args:
+            project_id: Only this project's; None: all of this owner's.
+
+        Returns:
+            An asynchronous iterator of ``PreviewEvent``, in the order in which things happened, for any number of
+            subscribers. As an ``async with`` it begins with the block.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError, EngineError: When it begins: the engine cannot be asked.
+        """
+        core = self._attach().core
+        name = "" if project_id is None else self._get_container_name(project_id)
+        return EventStream(lambda: core.events(project_id, name))
 
     async def restart_preview(self, project_id: int) -> str:
         """Restarts a project's preview in the same container, with the same environment; without one, starts it.

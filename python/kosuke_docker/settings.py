@@ -40,6 +40,8 @@ class Settings(BaseModel):
     preview_warmup_timeout: float = 60.0
     preview_stop_timeout: float = 5.0
     preview_pull_policy: Literal["missing", "always", "never"] = "missing"
+    preview_ready_pattern: str | None = None
+    preview_error_pattern: str | None = None
     engine_timeout: float = 60.0
     engine_heartbeat_interval: float = 2.0
     engine_heartbeat_timeout: float = 5.0

@@ -14,8 +14,8 @@ use crate::database::{DatabaseInfo, Owned};
 use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::preview::{CompileError, Preview, PreviewKey};
-use crate::service::{ContainerInfo, Swept};
+use crate::preview::{CompileError, Phase, Preview, PreviewKey};
+use crate::service::{ContainerInfo, LogLine, Patience, PreviewEvent, Swept};
 use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
@@ -149,6 +149,8 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "never" => PullPolicy::Never,
             _ => return Err(wrong("preview_pull_policy", "must be 'missing', 'always' or 'never'")),
         },
+        preview_ready_pattern: fields.optional::<String>("preview_ready_pattern")?.filter(|text| !text.is_empty()),
+        preview_error_pattern: fields.optional::<String>("preview_error_pattern")?.filter(|text| !text.is_empty()),
         engine_timeout: fields.seconds("engine_timeout")?,
         engine_heartbeat_interval: fields.seconds("engine_heartbeat_interval")?,
         engine_heartbeat_timeout: fields.seconds("engine_heartbeat_timeout")?,
@@ -236,6 +238,33 @@ fn errors_list<'py>(py: Python<'py>, errors: &[CompileError]) -> PyResult<Bound<
         list.append(dict)?;
     }
     Ok(list)
+}
+
+/// An event as the dict that the Python model `PreviewEvent` is filled from.
+pub(super) fn event_dict<'py>(py: Python<'py>, event: &PreviewEvent) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("kind", event.kind.as_str())?;
+    dict.set_item("project_id", event.project_id)?;
+    dict.set_item("previous_phase", event.previous_phase.map(Phase::as_str))?;
+    dict.set_item("preview", event.preview.as_ref().map(|preview| preview_dict(py, preview)).transpose()?)?;
+    dict.set_item("at", seconds(event.at))?;
+    Ok(dict)
+}
+
+/// Lines of output as tuples of the fields of the Python model `LogLine`.
+pub(super) fn log_lines<'py>(py: Python<'py>, lines: &[LogLine]) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, lines.iter().map(|line| (line.stream.as_str(), &line.text, seconds(line.timestamp))))
+}
+
+/// How long to wait, from the arguments of the facade: seconds, None for ever.
+pub(super) fn patience(timeout: Option<f64>, fail_on_compile_error: bool) -> PyResult<Patience> {
+    let timeout = timeout
+        .map(|seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| invalid("timeout", "must be a number of seconds from 0, or None"))
+        })
+        .transpose()?;
+    Ok(Patience { timeout, fail_on_compile_error })
 }
 
 /// What a sweep did as the dict that the Python model `SweepResult` is filled from.

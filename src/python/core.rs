@@ -10,6 +10,7 @@ use super::engine::{self, PythonEngine};
 use super::errors::raise;
 use super::hooks::HookCall;
 use super::runtime::{Alive, Nothing, awaitable, handle};
+use super::streams::{Events, Logs};
 use super::{convert, errors, feeds};
 use crate::database::{DatabaseInfo, Databases, Owned, PostgresServer};
 use crate::engine::EngineAddress;
@@ -111,23 +112,62 @@ impl Core {
         awaitable(py, async move { service.ping().await.map(|()| Nothing).map_err(|error| raise(&error)) })
     }
 
-    /// The URL of the preview, started or found running.
-    #[pyo3(signature = (project_id, name, variables, until_ready, call=None))]
+    /// The URL of the preview, started or found running. `ready`: wait until it is ready, for so many seconds (None for
+    /// ever), and whether a compile error ends that.
+    #[pyo3(signature = (project_id, name, variables, ready=None, call=None))]
     fn start<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
         name: String,
         variables: Option<&Bound<'py, PyAny>>,
-        until_ready: bool,
+        ready: Option<(Option<f64>, bool)>,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, variables) = (convert::key(project_id)?, convert::variables(variables)?);
+        let until_ready = ready.map(|(timeout, fail)| convert::patience(timeout, fail)).transpose()?;
         let request = StartRequest { key, name, variables, hooks: call.and_then(HookCall::hooks), until_ready };
         let runtime = handle()?;
         let _entered = runtime.enter();
         let started = self.service.start(request);
         awaitable(py, async move { started.await.map(|started| started.url).map_err(|error| raise(&error)) })
+    }
+
+    /// The preview as a dict, once it is ready.
+    fn wait_until_ready<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: String,
+        timeout: Option<f64>,
+        fail_on_compile_error: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        let patience = convert::patience(timeout, fail_on_compile_error)?;
+        awaitable(py, async move {
+            let ready = service.wait_until_ready(&key, &name, patience).await;
+            ready.map(|preview| Dict(Some(preview))).map_err(|error| raise(&error))
+        })
+    }
+
+    /// The preview's output.
+    fn logs(&self, project_id: &Bound<'_, PyAny>, name: &str, follow: bool, tail: Option<u32>) -> PyResult<Logs> {
+        let key = convert::key(project_id)?;
+        let runtime = handle()?;
+        let _entered = runtime.enter();
+        Ok(Logs::new(self.service.logs(&key, name, follow, tail)))
+    }
+
+    /// What happens from now on: to one preview, or to all of the owner's.
+    fn events<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: Option<&Bound<'py, PyAny>>,
+        name: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let only = project_id.map(convert::key).transpose()?.map(|key| (key, name));
+        let service = self.service.clone();
+        awaitable(py, async move { service.events(only).await.map(Events::new).map_err(|error| raise(&error)) })
     }
 
     /// Stops and removes the preview and, where asked to, its database.
@@ -155,7 +195,7 @@ impl Core {
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, hooks) = (convert::key(project_id)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: false };
+        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: None };
         let runtime = handle()?;
         let _entered = runtime.enter();
         let restarted = self.service.restart(request);

@@ -4,7 +4,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::convert;
 use crate::error::Error;
+use crate::preview::Preview;
 
 /// The exception for an error. Never fails: without the class it is what Python raised while looking for it.
 pub(super) fn raise(error: &Error) -> PyErr {
@@ -43,11 +45,25 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             fields.set_item("last_port", last)?;
             "PortRangeExhaustedError"
         }
-        Error::PreviewFailed { exit_code, last_lines, .. } => {
+        Error::PreviewFailed { exit_code, last_lines, last, .. } => {
+            fields.set_item("last_known", last_known(py, last.as_deref())?)?;
             fields.set_item("exit_code", exit_code)?;
             fields.set_item("last_lines", last_lines)?;
             "PreviewFailedError"
         }
+        Error::NotReady { timeout, stages, last_lines, last, .. } => {
+            let spent = PyDict::new(py);
+            for (phase, duration) in stages {
+                spent.set_item(phase.as_str(), duration.as_secs_f64())?;
+            }
+            fields.set_item("timeout", timeout.as_secs_f64())?;
+            fields.set_item("phase", last.as_ref().map(|preview| preview.phase.as_str()))?;
+            fields.set_item("stages", spent)?;
+            fields.set_item("last_lines", last_lines)?;
+            fields.set_item("last_known", last_known(py, last.as_deref())?)?;
+            "PreviewTimeoutError"
+        }
+        Error::NoPreview { .. } => "PreviewNotFoundError",
         Error::DockerUnavailable { .. } => "DockerUnavailableError",
         Error::ContainerStart { .. } => "ContainerStartError",
         Error::ContainerConflict { .. } => "ContainerConflictError",
@@ -63,4 +79,11 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     };
     let class = py.import(intern!(py, "kosuke_docker.errors"))?.getattr(class)?;
     Ok(PyErr::from_value(class.call((error.to_string(),), Some(&fields))?))
+}
+
+/// The model `Preview` of what was known.
+fn last_known<'py>(py: Python<'py>, preview: Option<&Preview>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(preview) = preview else { return Ok(None) };
+    let model = py.import(intern!(py, "kosuke_docker.models"))?.getattr(intern!(py, "Preview"))?;
+    model.call_method1(intern!(py, "model_validate"), (convert::preview_dict(py, preview)?,)).map(Some)
 }

@@ -7,6 +7,7 @@ mod errors;
 mod feeds;
 mod hooks;
 mod runtime;
+mod streams;
 
 use pyo3::prelude::*;
 
@@ -24,6 +25,8 @@ mod _core {
     use super::hooks::{HookCall, HookReply};
     #[pymodule_export]
     use super::runtime::Ending;
+    #[pymodule_export]
+    use super::streams::{Events, Logs};
     use super::{convert, errors, runtime};
     use crate::database::PostgresServer;
     use crate::engine::EngineAddress;
@@ -98,6 +101,12 @@ mod _core {
     #[pyfunction]
     fn before_fork(py: Python<'_>) {
         py.detach(crate::readiness::prepare);
+    }
+
+    /// Where lines of output come from.
+    #[pyfunction]
+    fn log_streams() -> Vec<&'static str> {
+        crate::service::LogStream::ALL.iter().map(|stream| stream.as_str()).collect()
     }
 
     /// The kinds of events.

@@ -1,7 +1,7 @@
 //! What the service does with its engine, its databases and its probe. It speaks to traits only.
 //!
 //! - `registry`: the cache, and the queue of operations of each preview
-//! - `start`, `stop`, `restart`, `status`, `list`, `events`, `sweep`, `image`: one verb each
+//! - `start`, `stop`, `restart`, `status`, `list`, `ready`, `logs`, `events`, `sweep`, `image`: one verb each
 //! - `database`: what can be asked about and done to a preview's database
 //! - `prepare`: what a start needs before a container is made
 //! - `feed`: one event stream of the engine for all services; `warm`: keeps the cache true by it
@@ -16,8 +16,10 @@ mod feed;
 mod hooks;
 mod image;
 mod list;
+mod logs;
 mod monitor;
 mod prepare;
+mod ready;
 mod registry;
 mod restart;
 mod snapshot;
@@ -43,13 +45,16 @@ use crate::environment::{self, Variables};
 use crate::error::Error;
 use crate::preview::PreviewKey;
 use crate::probe::Probe;
+use crate::readiness::Patterns;
 use crate::settings::Settings;
 
 pub use events::{EventKind, PreviewEvent, Subscription};
 pub use feed::{Feed, Heartbeat};
 pub use database::DatabaseSweep;
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
+pub use logs::{LogLine, LogReader, LogStream};
 pub use monitor::Chunks;
+pub use ready::Patience;
 pub use registry::ContainerInfo;
 pub use start::{StartRequest, Started};
 pub use sweep::Swept;
@@ -72,6 +77,7 @@ struct Inner {
     watching_all: AtomicBool,
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
+    patterns: Patterns,
     registry: registry::Registry,
     /// The tokens of starts that failed while the engine was creating their container.
     undone: Mutex<HashSet<String>>,
@@ -94,6 +100,8 @@ impl PreviewService {
         probe: Probe,
     ) -> Self {
         let inner = Inner {
+            // Settings that were validated have patterns that compile.
+            patterns: settings.patterns().unwrap_or_default(),
             engine: Arc::clone(feed.engine()),
             registry: registry::Registry::new(snapshot::View::new(Arc::clone(&feed), &settings)),
             settings,

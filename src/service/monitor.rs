@@ -131,14 +131,22 @@ impl Inner {
         tokio::select! {
             () = self.follow_output(key, watch) => {}
             // Only when there is no address to ask.
-            () = watch.drive(&self.probe, self.settings.preview_warmup_timeout, edits), if watch.has_target() => {}
+            () = watch.drive(&self.probe, self.settings.preview_warmup_timeout, edits, self.public_host()),
+                if watch.has_target() => {}
         }
+    }
+
+    /// The name that people ask under, where a dev server may refuse it: none refuses localhost or an address.
+    fn public_host(&self) -> Option<String> {
+        let host = &self.settings.preview_public_host;
+        let known = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        (!known).then(|| host.clone())
     }
 
     async fn follow_output(&self, key: &PreviewKey, watch: &Watch) {
         let started_at = watch.started_at().map_or(SystemTime::UNIX_EPOCH, |started| started - EARLY);
         let mut reader = Reader {
-            classifier: Classifier::default(),
+            classifier: Classifier::new(self.patterns.clone()),
             last: None,
             answers_count: self.settings.preview_health_path == "/",
         };
@@ -204,7 +212,7 @@ impl Inner {
         let mut streams: [LineSplitter; 2] = Default::default();
         let (mut lines, mut readiness) = (Vec::new(), Readiness::default());
         readiness.expect_port(self.settings.preview_port);
-        let mut classifier = Classifier::default();
+        let mut classifier = Classifier::new(self.patterns.clone());
         let since = container.started_at.map(|started| started - EARLY);
         let mut chunks = self.engine.logs(&container.id, LogStart { since, tail: Some(REPLAY_LINES) }, false);
         let deadline = Instant::now() + END_PATIENCE;

@@ -356,6 +356,29 @@ impl Registry {
         self.view.preview(key, slots.all.get(key)?, unreachable)
     }
 
+    /// What is being done to a preview.
+    pub(super) fn doing_now(&self, key: &PreviewKey) -> Option<Phase> {
+        lock(&self.slots).all.get(key).and_then(|slot| slot.doing)
+    }
+
+    /// Whether an operation on it runs or is queued.
+    pub(super) fn is_busy(&self, key: &PreviewKey) -> bool {
+        lock(&self.slots).all.get(key).is_some_and(Slot::is_busy)
+    }
+
+    /// Waits until what is queued now is over.
+    pub(super) async fn idle(&self, key: &PreviewKey) {
+        let tail = lock(&self.slots).all.get(key).and_then(|slot| slot.tail.clone());
+        if let Some(tail) = tail {
+            tail.cancelled().await;
+        }
+    }
+
+    /// The container that the last look found.
+    pub(super) fn container(&self, key: &PreviewKey) -> Option<Container> {
+        lock(&self.slots).all.get(key)?.seen.as_ref().map(|seen| seen.container.clone())
+    }
+
     /// Every preview that is cached or being worked on, with its container's name.
     pub(super) fn previews(&self) -> Vec<(PreviewKey, String)> {
         let slots = lock(&self.slots);

@@ -83,11 +83,7 @@ impl Inner {
         let Some(container) = self.engine.inspect(&container.id).await.map_err(failed)? else { return Ok(None) };
         match self.found_running(key, &container).await {
             Some(started) => Ok(Some(started)),
-            None => Err(Error::PreviewFailed {
-                preview: key.clone(),
-                exit_code: container.exit_code,
-                last_lines: self.read_end(&container).await.last_lines,
-            }),
+            None => Err(self.ended(key, &container).await),
         }
     }
 }

@@ -140,7 +140,7 @@ impl View {
         preview.phase = state.phase();
         preview.detail = match preview.phase {
             Phase::CompileError => readiness.errors().first().map(error_sentence),
-            Phase::Starting | Phase::Compiling => readiness.hint(),
+            Phase::Starting | Phase::Compiling | Phase::Ready => readiness.hint(),
             Phase::Unresponsive => Some(format!(
                 "It answered before, and does not answer within {} s now.",
                 self.probe_timeout.as_secs_f64()

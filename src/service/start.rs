@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::prepare::{Database, Prepared};
+use super::ready::Patience;
 use super::registry::{ContainerInfo, Flight, Ticket};
 use super::watch::Watch;
 use super::{Inner, PreviewService, lock};
@@ -44,8 +45,8 @@ pub struct StartRequest {
     pub variables: Variables,
     /// The steps that Python replaces.
     pub hooks: Option<Arc<dyn Hooks>>,
-    /// Wait until the page compiled, and fail if the container ends before.
-    pub until_ready: bool,
+    /// Wait until it is ready, and fail if it cannot become it any more.
+    pub until_ready: Option<Patience>,
 }
 
 impl StartRequest {
@@ -146,45 +147,31 @@ impl PreviewService {
             let hooks = request.hooks.as_deref();
             ask(hooks, &request.key, HookRequest::Monitor(started.container_id.clone())).await?;
         }
-        if request.until_ready {
-            self.wait_ready(&request.key, started).await?;
-        }
-        Ok(())
-    }
-
-    async fn wait_ready(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
-        loop {
-            let record = self.inner.registry.record(key);
-            if let Some(record) = record.filter(|record| record.watch.is_of(&started.container_id))
-                && record.watch.settled().await
-            {
-                return Ok(());
-            }
-            if self.inner.closed.is_cancelled() {
-                return Err(Error::Closed { operation: "start" });
-            }
-            let found = self.inner.engine.inspect(&started.container_id).await;
-            let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
-            match found {
-                // Somebody took the entry out of the cache while we waited.
-                Some(container) if container.is_running() && !self.inner.engine.traits().supplied => {
-                    self.inner.adopt(key, &container).await;
-                }
-                found => return Err(self.failed(key, found).await),
-            }
+        match request.until_ready {
+            Some(_) if self.inner.engine.traits().supplied => self.wait_supplied(&request.key, started).await,
+            Some(patience) => self.wait_until_ready(&request.key, &request.name, patience).await.map(drop),
+            None => Ok(()),
         }
     }
 
-    async fn failed(&self, key: &PreviewKey, found: Option<Container>) -> Error {
+    /// With a supplied engine the entry in the cache is all there is to wait for.
+    async fn wait_supplied(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
+        let record = self.inner.registry.record(key).filter(|record| record.watch.is_of(&started.container_id));
+        if let Some(record) = record
+            && record.watch.settled().await
+        {
+            return Ok(());
+        }
+        if self.inner.closed.is_cancelled() {
+            return Err(Error::Closed { operation: "start" });
+        }
+        let found = self.inner.engine.inspect(&started.container_id).await;
+        let found = found.map_err(|source| Error::engine("start", Some(key), source))?;
         let last_lines = match &found {
             Some(container) => self.inner.read_end(container).await.last_lines,
             None => Vec::new(),
         };
-        Error::PreviewFailed {
-            preview: key.clone(),
-            exit_code: found.and_then(|container| container.exit_code),
-            last_lines,
-        }
+        Err(Error::ended(key, found.and_then(|container| container.exit_code), last_lines))
     }
 }
 
@@ -660,7 +647,7 @@ impl Inner {
 
     /// It ran, and ended before its port could be read: there is no URL to give.
     async fn ended_at_once(
-        &self,
+        self: &Arc<Self>,
         key: &PreviewKey,
         container: &Container,
         environment: &[(String, String)],
@@ -670,11 +657,16 @@ impl Inner {
             let source = EngineError::Refused("it runs but publishes no port".into());
             return Err(Error::ContainerStart { preview: key.clone(), step: "start", source });
         }
-        Err(Error::PreviewFailed {
-            preview: key.clone(),
-            exit_code: container.exit_code,
-            last_lines: self.read_end(container).await.last_lines,
-        })
+        Err(self.ended(key, container).await)
+    }
+
+    /// It ended before anybody could use it.
+    pub(super) async fn ended(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Error {
+        self.saw(key, container.clone()).await;
+        match self.registry.preview(key, None).filter(|preview| preview.finished_at.is_some()) {
+            Some(preview) => Error::failed(key, Some(preview)),
+            None => Error::ended(key, container.exit_code, self.read_end(container).await.last_lines),
+        }
     }
 
     /// Nobody waits for this flight any more, or the service was closed.

@@ -11,7 +11,7 @@ use super::edits::Edits;
 use super::lock;
 use crate::preview::Phase;
 use crate::probe::{Answer, Probe, ProbeTarget};
-use crate::readiness::{Readiness, Signal};
+use crate::readiness::{Problem, Readiness, Signal};
 
 /// How often a server that has said nothing yet is tried.
 const SILENT_POLL: Duration = Duration::from_millis(500);
@@ -255,9 +255,11 @@ impl Watch {
 
     /// Asks while the log and the events do not tell: until the page has been compiled, and again when errors stand and
     /// a file of the project changed, or after an OOM.
-    pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits) {
+    /// `public_host`: under which name people ask, where that is one that a server may refuse.
+    pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits, public_host: Option<String>) {
         let Some(target) = &self.target else { return };
         let mut state = self.state.subscribe();
+        let mut unasked_host = public_host;
         let mut retry = RETRY_FIRST;
         loop {
             if state.wait_for(|state| state.replayed).await.is_err() {
@@ -268,6 +270,11 @@ impl Watch {
                 (state.is_settled(), state.readiness.is_up())
             };
             if settled {
+                if let Some(host) = unasked_host.take()
+                    && probe.refuses_host(target, &host, deadline).await
+                {
+                    self.modify(|state| _ = state.readiness.signal(Signal::Problem(Problem::RefusedHost(host))));
+                }
                 retry = RETRY_FIRST;
                 drop(state.wait_for(|state| !state.is_settled()).await);
                 // What is new came by the log or an event: a request now would find the same.

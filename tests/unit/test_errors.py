@@ -24,6 +24,8 @@ from kosuke_docker import (
     OperationTimeoutError,
     PortRangeExhaustedError,
     PreviewFailedError,
+    PreviewNotFoundError,
+    PreviewTimeoutError,
     ProjectFolderError,
     ServiceClosedError,
     ServiceForkedError,
@@ -44,6 +46,8 @@ BASES: dict[type[KosukeDockerError], type[Exception]] = {
     OperationTimeoutError: TimeoutError,
     PortRangeExhaustedError: KosukeDockerError,
     PreviewFailedError: KosukeDockerError,
+    PreviewNotFoundError: LookupError,
+    PreviewTimeoutError: TimeoutError,
     ProjectFolderError: ValueError,
     ServiceClosedError: RuntimeError,
     ServiceForkedError: RuntimeError,
@@ -55,7 +59,14 @@ DETAILS: dict[type[KosukeDockerError], dict[str, object]] = {
     ProjectFolderError: {"path": "/projects/7"},
     ImageNotFoundError: {"image": "mine:1"},
     PortRangeExhaustedError: {"first_port": 3000, "last_port": 4000},
-    PreviewFailedError: {"exit_code": 1, "last_lines": ["x"]},
+    PreviewFailedError: {"exit_code": 1, "last_lines": ["x"], "last_known": None},
+    PreviewTimeoutError: {
+        "timeout": 1.0,
+        "phase": "starting",
+        "stages": {"starting": 1.0},
+        "last_lines": ["x"],
+        "last_known": None,
+    },
 }
 
 

@@ -242,6 +242,11 @@ INFO = {
 }
 
 
+def test_the_words_of_streams_are_the_native_ones() -> None:
+    assert list(get_args(models.PreviewEvent.model_fields["kind"].annotation)) == _core.event_kinds()
+    assert list(get_args(models.LogLine.model_fields["stream"].annotation)) == _core.log_streams()
+
+
 def test_the_phases_are_the_native_ones() -> None:
     assert list(get_args(models.Phase)) == _core.phase_names()
     assert set(get_args(models.Phase)) == {

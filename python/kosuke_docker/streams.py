@@ -1,0 +1,95 @@
+"""What is read piece by piece: ``DockerService.logs`` and ``DockerService.events``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+
+from kosuke_docker._core import Events, Logs
+from kosuke_docker.models import LogLine, PreviewEvent
+
+
+class LogStream:
+    """A preview's output, line by line: ``async for line in service.logs(7)``.
+
+    Leaving it, dropping it or ``aclose`` frees what it holds. As an ``async with`` it is closed at the end of the block.
+    """
+
+    def __init__(self, begin: Callable[[], Logs]) -> None:
+        self._begin = begin
+        self._logs: Logs | None = None
+        self._lines: deque[tuple[str, str, float]] = deque()
+        self._closed = False
+
+    def __aiter__(self) -> LogStream:
+        return self
+
+    async def __anext__(self) -> LogLine:
+        while not self._lines:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._logs is None:
+                self._logs = self._begin()
+            lines = await self._logs.next()
+            if lines is None:
+                raise StopAsyncIteration
+            self._lines.extend(lines)
+        stream, text, seconds = self._lines.popleft()
+        # Made of checked parts: there may be many.
+        timestamp = datetime.fromtimestamp(seconds, timezone.utc)
+        return LogLine.model_construct(stream=stream, text=text, timestamp=timestamp)
+
+    async def __aenter__(self) -> LogStream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends it. Nothing the second time."""
+        self._closed = True
+        self._lines.clear()
+        if self._logs is not None:
+            self._logs.close()
+            self._logs = None
+
+
+class EventStream:
+    """What happens to previews: ``async for event in service.events()``.
+
+    It begins with the first event that is waited for, or, as an ``async with``, at the beginning of the block: what is
+    looked up inside of it misses nothing. Leaving it, dropping it or ``aclose`` frees what it holds.
+    """
+
+    def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
+        self._begin = begin
+        self._events: Events | None = None
+        self._closed = False
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> PreviewEvent:
+        if not self._closed:
+            if self._events is None:
+                self._events = await self._begin()
+            values = await self._events.next()
+            if values is not None:
+                return PreviewEvent.model_validate(values)
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> EventStream:
+        if self._events is None and not self._closed:
+            self._events = await self._begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends it. Nothing the second time."""
+        self._closed = True
+        if self._events is not None:
+            self._events.close()
+            self._events = None
