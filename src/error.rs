@@ -318,6 +318,7 @@ impl Error {
             Self::DockerUnavailable { operation, .. }
             | Self::Timeout { operation, .. }
             | Self::Engine { operation, .. }
+            | Self::NoPreview { operation, .. }
             | Self::Closed { operation } => operation,
             Self::InvalidInput { .. } => "validate",
             Self::InvalidSetting { .. } => "configure",
@@ -328,7 +329,6 @@ impl Error {
             Self::ContainerConflict { .. } => "adopt",
             Self::PreviewFailed { .. } => "run",
             Self::NotReady { .. } => "wait",
-            Self::NoPreview { operation, .. } => operation,
             Self::Database { .. } => "database",
             Self::Hook { hook, .. } => hook,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from kosuke_docker._core import Events, Logs
 from kosuke_docker.models import LogLine, PreviewEvent
@@ -13,7 +13,7 @@ from kosuke_docker.models import LogLine, PreviewEvent
 class LogStream:
     """A preview's output, line by line: ``async for line in service.logs(7)``.
 
-    Leaving it, dropping it or ``aclose`` frees what it holds. As an ``async with`` it is closed at the end of the block.
+    Leaving it, dropping it or ``aclose`` frees what it holds; an ``async with`` closes it at its end.
     """
 
     def __init__(self, begin: Callable[[], Logs]) -> None:
@@ -37,7 +37,7 @@ class LogStream:
             self._lines.extend(lines)
         stream, text, seconds = self._lines.popleft()
         # Made of checked parts: there may be many.
-        timestamp = datetime.fromtimestamp(seconds, timezone.utc)
+        timestamp = datetime.fromtimestamp(seconds, UTC)
         return LogLine.model_construct(stream=stream, text=text, timestamp=timestamp)
 
     async def __aenter__(self) -> LogStream:

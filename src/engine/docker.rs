@@ -14,9 +14,9 @@ use bollard::models::{
     EndpointSettings, EventMessage, HostConfig, Mount, MountType, Network, NetworkCreateRequest, PortBinding,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::stream::{self, BoxStream};
@@ -560,9 +560,9 @@ fn from_summary(found: ContainerSummary, looked: Instant) -> Option<Container> {
         labels: found.labels.unwrap_or_default(),
         ports: ports.collect(),
         networks: HashMap::new(),
-        created_at: found.created.and_then(|seconds| {
-            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
-        }),
+        created_at: found
+            .created
+            .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))),
         started_at: None,
         finished_at: None,
         exit_code: None,

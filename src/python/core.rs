@@ -222,9 +222,10 @@ impl Core {
     /// Removes what killed processes left behind, as a dict.
     fn sweep<'py>(&self, py: Python<'py>, remove_orphan_databases: bool) -> PyResult<Bound<'py, PyAny>> {
         let service = self.service.clone();
-        awaitable(py, async move {
-            service.sweep(remove_orphan_databases).await.map(Sweep).map_err(|error| raise(&error))
-        })
+        awaitable(
+            py,
+            async move { service.sweep(remove_orphan_databases).await.map(Sweep).map_err(|error| raise(&error)) },
+        )
     }
 
     /// Stops every preview of the owner.

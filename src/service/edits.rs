@@ -10,9 +10,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// A larger tree is not looked through to its end.
 const MAX_ENTRIES: usize = 5_000;
 /// What dev servers and package managers write themselves.
-const SKIPPED: [&str; 11] = [
-    "node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build",
-];
+const SKIPPED: [&str; 11] =
+    ["node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build"];
 
 /// The edits of one project's folder.
 pub(super) struct Edits {

@@ -62,9 +62,9 @@ pub(super) struct Announced {
 
 impl Announced {
     /// The events that lead from what is known to `now`.
-    pub(super) fn next(&mut self, key: &PreviewKey, now: Option<Preview>) -> Vec<PreviewEvent> {
-        let phase = now.as_ref().map(|preview| preview.phase);
-        let errors = now.as_ref().map_or(&[][..], |preview| &preview.errors);
+    pub(super) fn next(&mut self, key: &PreviewKey, now: Option<&Preview>) -> Vec<PreviewEvent> {
+        let phase = now.map(|preview| preview.phase);
+        let errors = now.map_or(&[][..], |preview| &preview.errors);
         let previous_phase = std::mem::replace(&mut self.phase, phase);
         let mut kinds = Vec::new();
         if self.errors != errors {
@@ -78,7 +78,7 @@ impl Announced {
             kind,
             project_id: Some(key.project_id),
             previous_phase,
-            preview: now.clone(),
+            preview: now.cloned(),
             at: SystemTime::now(),
         };
         kinds.into_iter().map(event).collect()
@@ -152,11 +152,12 @@ mod tests {
     #[test]
     fn only_changes_are_told() {
         let (key, mut announced) = (PreviewKey::project(1), Announced::default());
-        let mut kinds = |now| announced.next(&key, now).iter().map(|event| event.kind).collect::<Vec<_>>();
+        let mut kinds =
+            |now: Option<&Preview>| announced.next(&key, now).iter().map(|event| event.kind).collect::<Vec<_>>();
         assert_eq!(kinds(None), []);
         let mut preview = blank(&key, "x", Phase::Starting);
-        assert_eq!(kinds(Some(preview.clone())), [EventKind::Phase]);
-        assert_eq!(kinds(Some(preview.clone())), []);
+        assert_eq!(kinds(Some(&preview)), [EventKind::Phase]);
+        assert_eq!(kinds(Some(&preview)), []);
         preview.phase = Phase::CompileError;
         preview.errors.push(CompileError {
             file: None,
@@ -166,7 +167,7 @@ mod tests {
             kind: crate::preview::ErrorKind::Unknown,
             raw: String::new(),
         });
-        assert_eq!(kinds(Some(preview.clone())), [EventKind::Errors, EventKind::Phase]);
+        assert_eq!(kinds(Some(&preview)), [EventKind::Errors, EventKind::Phase]);
         assert_eq!(kinds(None), [EventKind::Errors, EventKind::Removed]);
     }
 }

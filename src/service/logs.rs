@@ -271,18 +271,14 @@ impl Inner {
             if let Some(last) = joiner.last {
                 start = LogStart::at(last + Duration::from_nanos(1));
             }
-            match self.next_run(key, &container).await.map_err(failed)? {
-                Some(next) => {
-                    if next.started_at != container.started_at {
-                        joiner.finish(queue);
-                    }
-                    container = next;
-                }
-                None => {
-                    joiner.finish(queue);
-                    return Ok(());
-                }
+            let Some(next) = self.next_run(key, &container).await.map_err(failed)? else {
+                joiner.finish(queue);
+                return Ok(());
+            };
+            if next.started_at != container.started_at {
+                joiner.finish(queue);
             }
+            container = next;
         }
     }
 

@@ -48,9 +48,9 @@ use crate::probe::Probe;
 use crate::readiness::Patterns;
 use crate::settings::Settings;
 
+pub use database::DatabaseSweep;
 pub use events::{EventKind, PreviewEvent, Subscription};
 pub use feed::{Feed, Heartbeat};
-pub use database::DatabaseSweep;
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 pub use logs::{LogLine, LogReader, LogStream};
 pub use monitor::Chunks;
@@ -93,12 +93,7 @@ struct Inner {
 impl PreviewService {
     /// A service on the engine of `feed`; connects to nothing.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        feed: Arc<Feed>,
-        databases: Option<Arc<dyn Databases>>,
-        probe: Probe,
-    ) -> Self {
+    pub fn new(settings: Settings, feed: Arc<Feed>, databases: Option<Arc<dyn Databases>>, probe: Probe) -> Self {
         let inner = Inner {
             // Settings that were validated have patterns that compile.
             patterns: settings.patterns().unwrap_or_default(),

@@ -24,12 +24,7 @@ impl PreviewService {
     /// # Errors
     /// [`Error::PreviewFailed`] when there is no preview, its container ended, or, where that counts, it does not compile.
     /// [`Error::NotReady`] after the time-out.
-    pub async fn wait_until_ready(
-        &self,
-        key: &PreviewKey,
-        name: &str,
-        patience: Patience,
-    ) -> Result<Preview, Error> {
+    pub async fn wait_until_ready(&self, key: &PreviewKey, name: &str, patience: Patience) -> Result<Preview, Error> {
         self.inner.keep_warm();
         let mut stages = Stages::new();
         let waiting = self.inner.until_ready(key, name, patience.fail_on_compile_error, &mut stages);

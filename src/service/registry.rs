@@ -244,7 +244,7 @@ impl Registry {
     fn tell(&self, key: &PreviewKey, slot: &mut Slot) {
         if self.events.receiver_count() > 0 {
             let now = self.view.preview(key, slot, None);
-            for event in slot.announced.next(key, now) {
+            for event in slot.announced.next(key, now.as_ref()) {
                 // Err: the last subscriber left just now.
                 drop(self.events.send(event));
             }
@@ -274,7 +274,7 @@ impl Registry {
             // Nobody listened: what happened meanwhile is no news.
             for (key, slot) in &mut slots.all {
                 let now = self.view.preview(key, slot, None);
-                drop(slot.announced.next(key, now));
+                drop(slot.announced.next(key, now.as_ref()));
             }
         }
         self.events.subscribe()

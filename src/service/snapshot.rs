@@ -9,7 +9,8 @@ use super::watch::WatchState;
 use crate::engine::{Container, State};
 use crate::error::EngineError;
 use crate::preview::{
-    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase, Preview, PreviewKey,
+    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase,
+    Preview, PreviewKey,
 };
 use crate::probe::Answer;
 use crate::settings::Settings;
@@ -58,12 +59,7 @@ impl View {
     }
 
     /// See the module. None: no container, and none is being made.
-    pub(super) fn preview(
-        &self,
-        key: &PreviewKey,
-        slot: &Slot,
-        unreachable: Option<&EngineError>,
-    ) -> Option<Preview> {
+    pub(super) fn preview(&self, key: &PreviewKey, slot: &Slot, unreachable: Option<&EngineError>) -> Option<Preview> {
         let being_made = slot.doing.filter(|phase| matches!(phase, Phase::Pulling | Phase::Creating));
         if let Some(phase) = being_made {
             let mut preview = blank(key, &slot.name, phase);

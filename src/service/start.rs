@@ -414,8 +414,10 @@ impl Inner {
                 Ok(created) => created,
                 Err(EngineError::Conflict(_)) => return Ok(Err(None)),
                 Err(source) => {
-                    // A frozen engine may carry it out later: then it is removed as soon as that is heard of.
-                    lock(&self.undone).insert(token.to_owned());
+                    if matches!(source, EngineError::Timeout(_) | EngineError::Unreachable(_)) {
+                        // It may carry it out later: then the container is removed as soon as that is heard of.
+                        lock(&self.undone).insert(token.to_owned());
+                    }
                     self.remove_unknown(request, token, &spec.environment).await;
                     return Err(Self::refused(key, "create", &spec.image, spec.host_ports, source));
                 }
@@ -595,7 +597,13 @@ impl Inner {
         }
         let target = self.target_of(container).await;
         let (watch, new) = self.registry.register(info, container.started_at, || {
-            Watch::new(container.id.clone(), container.started_at, target, self.settings.preview_port, self.on_change(key))
+            Watch::new(
+                container.id.clone(),
+                container.started_at,
+                target,
+                self.settings.preview_port,
+                self.on_change(key),
+            )
         });
         if new {
             let last_oom = self.feed.facts(&container.id).last_oom;
@@ -621,7 +629,9 @@ impl Inner {
         let info = self.info(&request.key, id.clone(), request.name.clone(), port);
         let started = Started { url: info.url.clone(), container_id: id.clone(), fresh: false };
         let target = self.target_of_url(&info.url);
-        let (watch, new) = self.registry.register(info, None, || Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key)));
+        let (watch, new) = self.registry.register(info, None, || {
+            Watch::new(id, None, target, self.settings.preview_port, self.on_change(&request.key))
+        });
         let replaced = request.hooks.as_ref().is_some_and(|hooks| hooks.replaces(super::Hook::Monitor));
         if new && !replaced {
             self.follow(request.key.clone(), watch);

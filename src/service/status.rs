@@ -135,13 +135,13 @@ impl Inner {
             self.registry.remove_watch(key, &record.watch);
             return Ok(None);
         }
-        let healthy = match ask(hooks, key, HookRequest::Health(info.url.clone())).await? {
-            Some(HookAnswer::Healthy(healthy)) => Some(healthy),
-            _ => {
-                let settings = &self.settings;
-                record.watch.probe(&self.probe, settings.preview_probe_ttl, settings.preview_probe_timeout).await;
-                None
-            }
+        let asked = ask(hooks, key, HookRequest::Health(info.url.clone())).await?;
+        let healthy = if let Some(HookAnswer::Healthy(healthy)) = asked {
+            Some(healthy)
+        } else {
+            let settings = &self.settings;
+            record.watch.probe(&self.probe, settings.preview_probe_ttl, settings.preview_probe_timeout).await;
+            None
         };
         let state = record.watch.state();
         let mut preview = blank(key, &info.container_name, state.phase());

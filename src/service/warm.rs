@@ -163,7 +163,9 @@ impl Inner {
     async fn remove_undone(&self, id: &str) {
         match self.engine.remove(id).await {
             Ok(()) => log::info!(target: "kosuke_docker::service", "removed container {id} of a start that had failed"),
-            Err(error) => log::error!(target: "kosuke_docker::service", "container {id} of a failed start is left: {error}"),
+            Err(error) => {
+                log::error!(target: "kosuke_docker::service", "container {id} of a failed start is left: {error}");
+            }
         }
     }
 

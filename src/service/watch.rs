@@ -34,14 +34,14 @@ pub(super) struct WatchState {
     pub(super) ready_at: Option<SystemTime>,
     /// No address of it can be reached from here.
     pub(super) logs_decide: bool,
-    /// OOM kills that were heard of; pending until a good answer to a request that was sent after the last.
+    /// OOM kills that were heard of, and how many a good answer to a later request has shown to be overcome.
     ooms: u32,
-    oom_pending: bool,
+    overcome: u32,
 }
 
 impl WatchState {
     pub(super) fn phase(&self) -> Phase {
-        if self.oom_pending {
+        if self.is_maimed() {
             Phase::OomKilled
         } else if self.readiness.has_error() {
             Phase::CompileError
@@ -59,7 +59,12 @@ impl WatchState {
 
     /// Nothing has to be found out by a request.
     fn is_settled(&self) -> bool {
-        self.readiness.is_complete() && !self.oom_pending
+        self.readiness.is_complete() && !self.is_maimed()
+    }
+
+    /// A process was killed for memory, and no good answer came since.
+    fn is_maimed(&self) -> bool {
+        self.ooms > self.overcome
     }
 }
 
@@ -160,10 +165,7 @@ impl Watch {
 
     /// A process of the container was killed for memory.
     pub(super) fn oom(&self) {
-        self.modify(|state| {
-            state.ooms += 1;
-            state.oom_pending = true;
-        });
+        self.modify(|state| state.ooms += 1);
     }
 
     /// Takes in what the output said. `answers_count`: what it says of answers is of the health path.
@@ -233,8 +235,8 @@ impl Watch {
         *lock(&self.probed) = Some((Instant::now(), answer));
         self.modify(|state| {
             state.last_answer = Some(answer);
-            if answer.is_good() && state.ooms == ooms {
-                state.oom_pending = false;
+            if answer.is_good() {
+                state.overcome = ooms;
             }
             if let Some(status) = answer.status() {
                 state.readiness.answer(status, mark);
@@ -329,7 +331,7 @@ mod tests {
         assert_eq!(state.phase(), Phase::Unresponsive);
         state.last_answer = Some(Answer::Status(500));
         assert_eq!(state.phase(), Phase::Ready);
-        state.oom_pending = true;
+        state.ooms = 1;
         assert_eq!(state.phase(), Phase::OomKilled);
     }
 
