@@ -10,7 +10,7 @@ from pathlib import Path
 from node_image import BUILD, find_node
 
 NEWEST = "2026-11-20"
-"""Without a lock file, dependencies of dependencies are those of this day: an install next month is the install of today."""
+"""Where there is no lock file, dependencies of dependencies are those of this day, next month as well."""
 
 
 def installed(name: str, files: Mapping[str, str]) -> Path:
