@@ -29,9 +29,7 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[br
 
 
 @pytest.mark.parametrize("name", stacks.STACKS)
-async def test_a_stack_starts_breaks_and_is_mended(
-    world: Any, chromium: browser.Browser, name: str
-) -> None:
+async def test_a_stack_starts_breaks_and_is_mended(world: Any, chromium: browser.Browser, name: str) -> None:
     stack = await asyncio.to_thread(stacks.copy, name, world.folder / "1")
     page = world.folder / "1" / stack.page
     service = world.service(preview_command="cd /app && npm run dev")
