@@ -103,7 +103,8 @@ async def test_a_person_sees_the_page_its_error_and_the_mended_page(
     [shown] = await page.until(f"{ERRORS}.map((item) => item.innerText)")
     assert f"app/page.js:{error.line}:{error.column}" in shown
     assert error.message in shown
-    assert "return (" in await page.evaluate("document.querySelector('#errors details pre').textContent")
+    raw = await page.evaluate("document.querySelector('#errors details pre').textContent")
+    assert "<h1>Hello from {process.env.PROJECT_ID}</h1" in raw
 
     # It goes when the page is mended, and the mended page shows itself in the document that was there all along.
     source.write_text(PAGE.replace("Hello", "Mended"))
