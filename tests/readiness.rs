@@ -131,6 +131,7 @@ const TABLE: &[Row] = &[
     ("next15-unknownoption", &[], false, "`--host`"),
     ("next15-useclient", &["unknown app/page.js:1:10"], true, ""),
     ("next16-badconfig", &["config next.config.js:-:-"], true, ""),
+    ("next16-browser", &["syntax app/page.js:2:23"], false, ""),
     ("next16-build", &["type app/page.tsx:2:9"], true, ""),
     ("next16-configts", &["config next.config.ts:1:10"], true, ""),
     ("next16-env", &["environment app/page.js:2:17"], true, "DATABASE_URL"),

@@ -1,48 +1,34 @@
-"""The example app as project folders: its dependencies are installed once, and every copy shares their files."""
+"""The example app as project folders, with its own Next.js or another one."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 from pathlib import Path
 
-from node_image import BUILD, find_node
+import npm
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "nextjs"
-FILES = ("package.json", "package-lock.json", "app")
+LOCK = "package-lock.json"
+OTHERS = ("15.5.29",)
+"""Versions of Next.js that the app runs with, too."""
 
 
-def _installed() -> Path:
-    """The folder with the app's node_modules, made if it is missing or of another lock file."""
-    digest = hashlib.sha256((EXAMPLE / "package-lock.json").read_bytes()).hexdigest()[:12]
-    home = BUILD / f"nextjs-{digest}"
-    if not home.exists():
-        work = home.with_suffix(".part")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(EXAMPLE / name, work)
-        # Not `ci`: a registry may lack the optional packages of other platforms, and then the lock file does, too.
-        find_node().run_npm("install", "--no-audit", "--no-fund", "--ignore-scripts", cwd=work)
-        work.rename(home)
-    return home
+def copy(project: Path, version: str | None = None) -> Path:
+    """Makes the example app a project's folder.
 
-
-def copy(project: Path) -> Path:
-    """Makes the example app a project's folder; node_modules are hard links."""
-    modules = _installed() / "node_modules"
+    Args:
+        project: The folder; what is in it goes.
+        version: The version of Next.js; the example's own by default.
+    """
     shutil.rmtree(project, ignore_errors=True)
-    project.mkdir(parents=True)
-    for name in FILES:
-        source = EXAMPLE / name
-        if source.is_dir():
-            shutil.copytree(source, project / name)
-        else:
-            shutil.copy(source, project)
-    shutil.copytree(modules, project / "node_modules", symlinks=True, copy_function=_link)
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("node_modules", ".next"))
+    if version is not None:
+        package = json.loads((project / "package.json").read_text())
+        package["dependencies"]["next"] = version
+        (project / "package.json").write_text(json.dumps(package, indent=2))
+        (project / LOCK).unlink()
+    names = ("package.json", LOCK)
+    files = {name: (project / name).read_text() for name in names if (project / name).exists()}
+    npm.link(npm.installed("nextjs", files), project)
     return project
-
-
-def _link(source: str, target: str) -> str:
-    Path(target).hardlink_to(source)
-    return target

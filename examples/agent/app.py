@@ -1,15 +1,19 @@
-"""A small agent: the preview routes over ``DockerService``, in the style that agents use.
+"""A small agent: the preview routes over ``DockerService``, in the style that agents use, and a page that shows one.
 
 uvicorn app:app --workers 2
 """
 
+import asyncio
+import json
 import logging
 import os
-from contextlib import asynccontextmanager
-from typing import Annotated
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from kosuke_docker import (
     DockerService,
     DockerUnavailableError,
@@ -23,6 +27,9 @@ from kosuke_docker import (
     StopPreviewRequest,
 )
 from starlette.middleware.base import RequestResponseEndpoint
+
+PAGE = Path(__file__).with_name("page.html")
+KEEP_ALIVE_SECONDS = 15
 
 logger = logging.getLogger("agent")
 
@@ -55,8 +62,12 @@ STATUS = {DockerUnavailableError: 503, OperationTimeoutError: 503, InvalidInputE
 async def failed(_: Request, error: KosukeDockerError) -> JSONResponse:
     """Every error says which step failed, with the engine's own words."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    body = {"error": type(error).__name__, "detail": str(error), "operation": error.operation}
-    return JSONResponse(body, status_code=status)
+    return Response(body_of(error), status_code=status, media_type="application/json")
+
+
+def body_of(error: KosukeDockerError) -> str:
+    """An error as JSON."""
+    return json.dumps({"error": type(error).__name__, "detail": str(error), "operation": error.operation})
 
 
 @app.middleware("http")
@@ -93,6 +104,83 @@ async def status(project_id: int, service: Service) -> PreviewStatus:
     return await service.get_preview_status(project_id)
 
 
+Item = TypeVar("Item")
+
+
+async def unless_silent(items: AsyncIterator[Item]) -> AsyncIterator[Item | None]:
+    """The items, and None whenever none came for a while."""
+    coming: asyncio.Future[Item] | None = None
+    try:
+        while True:
+            # Not `wait_for`: one that times out cancels, and an item could go with it.
+            coming = coming or asyncio.ensure_future(anext(items))
+            await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS)
+            if not coming.done():
+                yield None
+                continue
+            try:
+                item = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield item
+    finally:
+        if coming is not None:
+            coming.cancel()
+
+
+def message(event: str, data: str) -> str:
+    """One server-sent event. JSON has no line breaks outside of its strings, and escapes those inside."""
+    return f"event: {event}\ndata: {data}\n\n"
+
+
+def stream(messages: AsyncIterator[str]) -> StreamingResponse:
+    """An answer that ends with the messages, or when the client leaves; nobody on the way may hold it back."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
+
+
+async def event_messages(service: DockerService, project_id: int | None) -> AsyncIterator[str]:
+    """What is, then what happens. Subscribed first: nothing happens unseen between the two."""
+    try:
+        async with service.events(project_id) as events:
+            if project_id is None:
+                previews = await service.list_previews()
+            else:
+                found = await service.get_preview(project_id)
+                previews = [] if found is None else [found]
+            yield message("snapshot", f"[{','.join(one.model_dump_json() for one in previews)}]")
+            async with aclosing(unless_silent(events)) as items:
+                async for event in items:
+                    yield ":\n\n" if event is None else message(event.kind, event.model_dump_json())
+    except KosukeDockerError as error:
+        yield message("failed", body_of(error))
+
+
+async def log_messages(service: DockerService, project_id: int) -> AsyncIterator[str]:
+    """The last lines, then what comes. A browser would ask for an ended log again: `end` tells it not to."""
+    try:
+        async with service.logs(project_id) as lines, aclosing(unless_silent(lines)) as items:
+            async for line in items:
+                yield ":\n\n" if line is None else message("line", line.model_dump_json())
+        yield message("end", "{}")
+    except KosukeDockerError as error:
+        yield message("failed", body_of(error))
+
+
+# Before /api/preview/{project_id}, which would take "events" for an id.
+@app.get("/api/preview/events")
+async def events(service: Service, project_id: int | None = None) -> StreamingResponse:
+    """Server-sent events of every preview, or of one."""
+    return stream(event_messages(service, project_id))
+
+
+@app.get("/api/preview/{project_id}/logs")
+async def logs(project_id: int, service: Service) -> StreamingResponse:
+    """A preview's output, as server-sent events."""
+    return stream(log_messages(service, project_id))
+
+
 @app.get("/api/preview/{project_id}")
 async def preview(project_id: int, service: Service) -> Preview | None:
     """All that is known."""
@@ -104,3 +192,9 @@ async def health(service: Service) -> JSONResponse:
     """503 while Docker is away."""
     available = await service.is_docker_available()
     return JSONResponse({"docker": available}, status_code=200 if available else 503)
+
+
+@app.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """A preview beside what is known about it."""
+    return FileResponse(PAGE)

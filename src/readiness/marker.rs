@@ -80,7 +80,7 @@ keywords! {
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
     View = "You can now view", Listening = "istening", Running = "unning ", Option = "nknown option",
     Argument = "nknown argument", InUseCode = "EADDRINUSE", Build = "built in",
-    Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘",
+    Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘", Browser = "[browser] ./",
 }
 
 const ENVIRONMENT: [Key; 5] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::Env];
@@ -133,7 +133,7 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     let text = line.trim();
     let timed = after_clock(text);
     // Errors first: a line of one kind may quote a word of another.
-    let failed = keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool]);
+    let failed = keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool, K::Browser]);
     if failed {
         if let Some(rest) = after_mark(text) {
             return Some(marked(rest));
@@ -163,7 +163,9 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
 
 /// What follows Next's mark of an error.
 fn after_mark(text: &str) -> Option<&str> {
-    ["⨯ ", "error - ", "- error "].iter().find_map(|mark| text.strip_prefix(mark)).map(str::trim_start)
+    // Next 16 prints what a page that hot reload broke says in the browser, and before the next request nothing else.
+    let said = text.strip_prefix("[browser] ").filter(|said| said.starts_with("./"));
+    said.or_else(|| ["⨯ ", "error - ", "- error "].iter().find_map(|mark| text.strip_prefix(mark)).map(str::trim_start))
 }
 
 /// What a line that Next marks as an error opens.

@@ -361,7 +361,7 @@ const HEADLINES: [&str; 16] = [
 ];
 
 /// What tools put before a message.
-const PREFIXES: [&str; 35] = [
+const PREFIXES: [&str; 36] = [
     "⨯ ",
     "error - ",
     "- error ",
@@ -392,6 +392,7 @@ const PREFIXES: [&str; 35] = [
     "(client) ",
     "(ssr) ",
     "[eslint] ",
+    "[browser] ",
     "[request error] ",
     "[unhandled] ",
     "[GET] ",

@@ -1,0 +1,202 @@
+"""Chromium without a window, driven by its own DevTools protocol. It is installed where it is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import services
+from websockets.asyncio.client import ClientConnection, connect
+
+PROGRAMS = ("chromium", "google-chrome")
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,800",
+    # A frame of another site is a target of its own, always.
+    "--site-per-process",
+    "--remote-debugging-port=0",
+)
+LOG = "output.log"
+PATIENCE = 60
+END_SECONDS = 10
+PAUSE = 0.05
+
+
+def program() -> str:
+    """The browser's program."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        services.install("chromium", "fonts-liberation")
+        found = shutil.which(PROGRAMS[0])
+    if found is None:
+        services.stop("chromium was installed, but its program was not found")
+    return found
+
+
+class Target:
+    """A page, or a frame of another site in one. One call at a time.
+
+    Attributes:
+        problems: Exceptions that its scripts did not catch.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._numbers = itertools.count()
+        self.problems: list[str] = []
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One call of the protocol."""
+        number = next(self._numbers)
+        await self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                answer = json.loads(await self._socket.recv())
+                if answer.get("method") == "Runtime.exceptionThrown":
+                    self.problems.append(json.dumps(answer["params"]["exceptionDetails"]))
+                if answer.get("id") == number:
+                    break
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    async def evaluate(self, expression: str) -> Any:
+        """An expression's value, or what the promise that it gives comes to."""
+        answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    async def until(self, expression: str, seconds: float = PATIENCE) -> Any:
+        """Polls until an expression is true; gives its value. One that throws is not true yet.
+
+        Raises:
+            TimeoutError: With the text that the document has.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(RuntimeError):  # A page that is being loaded lacks elements.
+                if value := await self.evaluate(expression):
+                    return value
+            await asyncio.sleep(PAUSE)
+        text = await self.evaluate("document.documentElement.innerText")
+        raise TimeoutError(f"not within {seconds} s: {expression}\n{text}")
+
+    async def screenshot(self) -> bytes:
+        """What it looks like, as PNG."""
+        return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
+
+
+class Browser:
+    """A running browser with one page."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open = contextlib.AsyncExitStack()
+
+    async def target(self, address: str) -> Target:
+        """The page or frame whose address begins so, once there is one.
+
+        Raises:
+            TimeoutError: There is none.
+        """
+        deadline = time.monotonic() + PATIENCE
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", trust_env=False) as client:
+            while True:
+                targets = (await client.get("/json/list")).json()
+                found = next((one for one in targets if one["url"].startswith(address)), None)
+                if found is not None:
+                    break
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no {address} in {targets}")
+                await asyncio.sleep(PAUSE)
+        socket = connect(found["webSocketDebuggerUrl"], max_size=None, proxy=None)
+        target = Target(await self._open.enter_async_context(socket))
+        await target.call("Runtime.enable")
+        return target
+
+    async def visit(self, address: str) -> Target:
+        """Opens an address in the page."""
+        page = await self.target("")
+        answer = await page.call("Page.navigate", url=address)
+        if "errorText" in answer:
+            raise RuntimeError(f"{address}: {answer['errorText']}")
+        return page
+
+    async def close(self) -> None:
+        """Lets go of its targets."""
+        await self._open.aclose()
+
+
+def _port(folder: Path) -> int | None:
+    """The port that the browser chose, once it has written it down in full."""
+    with contextlib.suppress(FileNotFoundError):
+        number, end, _ = (folder / "DevToolsActivePort").read_text().partition("\n")
+        return int(number) if end else None
+    return None
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    with (folder / LOG).open("wb") as output:
+        return subprocess.Popen(
+            [program(), *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "HOME": str(folder)},
+            start_new_session=True,
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Lets it end its own processes, so that none is left to whoever reaps orphans."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Browser]:
+    """A browser for as long as this lasts.
+
+    Args:
+        folder: A new folder, where all that it writes goes.
+    """
+    process = await asyncio.to_thread(_start, folder)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while (port := _port(folder)) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the browser did not start: {(folder / 'output.log').read_text()}")
+            await asyncio.sleep(PAUSE)
+        browser = Browser(port)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+    finally:
+        await asyncio.to_thread(_end, process)
