@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
+use super::list::PARALLEL_LOOKS;
 use super::{Inner, PreviewService};
 use crate::error::Error;
 use crate::preview::{CompileError, Phase, Preview, PreviewKey};
@@ -100,23 +103,30 @@ impl PreviewService {
     pub async fn events(&self, only: Option<(PreviewKey, String)>) -> Result<Subscription, Error> {
         let inner = Arc::clone(&self.inner);
         inner.keep_warm();
+        // First: what others make while this looks around is heard of.
+        inner.watch(only.as_ref().map(|(key, _)| key));
         let previews = match &only {
             Some(one) => vec![one.clone()],
             None => inner.known_and_owned("events").await?,
         };
         // What is known already when the subscription begins is no event.
-        for (key, name) in &previews {
-            inner.recall(key, name).await.map_err(|source| Error::engine("events", Some(key), source))?;
-        }
+        let known = stream::iter(previews).map(|(key, name)| {
+            let inner = &inner;
+            async move { inner.recall(&key, &name).await.map_err(|source| Error::engine("events", Some(&key), source)) }
+        });
+        known.buffer_unordered(PARALLEL_LOOKS).try_collect::<()>().await?;
         let events = inner.registry.subscribe();
-        if only.is_none() {
-            inner.watch_all();
-        }
         Ok(Subscription { events, only: only.map(|(key, _)| key), inner })
     }
 }
 
 impl Subscription {
+    /// Is cancelled when the service is closed.
+    #[must_use]
+    pub fn service_closed(&self) -> CancellationToken {
+        self.inner.closed.clone()
+    }
+
     /// The next event; None once the service is closed.
     pub async fn next(&mut self) -> Option<PreviewEvent> {
         loop {
