@@ -60,6 +60,8 @@ pub struct PreviewEvent {
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     phase: Option<Phase>,
+    /// One phase is that of containers that live and of those that ended.
+    oom_ended_it: bool,
     errors: Vec<CompileError>,
 }
 
@@ -74,7 +76,9 @@ impl Announced {
             self.errors = errors.to_vec();
             kinds.push(EventKind::Errors);
         }
-        if phase != previous_phase {
+        let oom_ended_it = now.is_some_and(|preview| preview.phase == Phase::OomKilled && !preview.running);
+        let ended = !std::mem::replace(&mut self.oom_ended_it, oom_ended_it) && oom_ended_it;
+        if phase != previous_phase || ended {
             kinds.push(if phase.is_some() { EventKind::Phase } else { EventKind::Removed });
         }
         let event = |kind| PreviewEvent {
@@ -178,6 +182,12 @@ mod tests {
             raw: String::new(),
         });
         assert_eq!(kinds(Some(&preview)), [EventKind::Errors, EventKind::Phase]);
+        preview.phase = Phase::OomKilled;
+        preview.running = true;
+        assert_eq!(kinds(Some(&preview)), [EventKind::Phase]);
+        preview.running = false;
+        assert_eq!(kinds(Some(&preview)), [EventKind::Phase]);
+        assert_eq!(kinds(Some(&preview)), []);
         assert_eq!(kinds(None), [EventKind::Errors, EventKind::Removed]);
     }
 }
