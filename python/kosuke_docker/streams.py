@@ -73,19 +73,24 @@ class EventStream:
     async def __anext__(self) -> PreviewEvent:
         if not self._closed:
             if self._events is None:
-                self._events = await self._begin()
-            values = await self._events.next()
+                await self._subscribe()
+            values = None if self._events is None else await self._events.next()
             if values is not None:
                 return PreviewEvent.model_validate(values)
         raise StopAsyncIteration
 
     async def __aenter__(self) -> EventStream:
         if self._events is None and not self._closed:
-            self._events = await self._begin()
+            await self._subscribe()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def _subscribe(self) -> None:
+        events = await self._begin()
+        # It may have been closed meanwhile.
+        self._events = None if self._closed else events
 
     async def aclose(self) -> None:
         """Ends it. Nothing the second time."""

@@ -394,15 +394,23 @@ impl Engine for DockerEngine {
         chunks.boxed()
     }
 
-    fn events(&self, since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+    fn events(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
         let Some(client) = self.client.get().cloned() else { return self.not_connected() };
-        let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        let stamp = |at: SystemTime| {
+            let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
+        };
         let filters = HashMap::from([("type", vec!["container"]), ("event", EVENTS.to_vec())]);
-        let options = EventsOptionsBuilder::default()
-            .since(&format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))
-            .filters(&filters)
-            .build();
-        let stream = client.events(Some(options)).map_err(translate);
+        let mut options =
+            EventsOptionsBuilder::default().since(&stamp(since.unwrap_or(SystemTime::UNIX_EPOCH))).filters(&filters);
+        if let Some(until) = until {
+            options = options.until(&stamp(until));
+        }
+        let stream = client.events(Some(options.build())).map_err(translate);
         stream.try_filter_map(|message| async move { Ok(event(message)) }).boxed()
     }
 

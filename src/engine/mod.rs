@@ -54,8 +54,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Its output from `start` on: what is there, and with `follow` what comes, until it ends.
     fn logs(&self, id: &str, start: LogStart, follow: bool) -> BoxStream<'static, Result<LogChunk, EngineError>>;
 
-    /// What happens to containers: what the engine still remembers after `since` (None: all of it), then what comes.
-    fn events(&self, since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>>;
+    /// What happens to containers: what the engine still remembers after `since` (None: all of it), then what comes, to
+    /// `until` (None: for ever).
+    fn events(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>>;
 
     /// The engine's own time: its stamps may be of another machine.
     async fn clock(&self) -> Result<SystemTime, EngineError>;

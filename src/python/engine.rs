@@ -178,7 +178,11 @@ impl Engine for PythonEngine {
     }
 
     /// A supplied engine is asked, not followed.
-    fn events(&self, _since: Option<SystemTime>) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+    fn events(
+        &self,
+        _since: Option<SystemTime>,
+        _until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
         stream::pending().boxed()
     }
 

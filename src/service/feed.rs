@@ -20,6 +20,9 @@ const NEWS: usize = 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_millis(500);
 
+/// How long it may take to read what the engine remembers, and how long the first look waits for that.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 /// How often the engine is asked whether it is there, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
@@ -66,9 +69,13 @@ pub struct Feed {
     heartbeat: Heartbeat,
     news: broadcast::Sender<News>,
     link: watch::Sender<Link>,
+    /// What the engine remembered when somebody began to listen is known.
+    caught_up: watch::Sender<bool>,
     /// When the engine last gave a sign of life.
     heard: Mutex<SystemTime>,
     facts: Mutex<HashMap<String, Facts>>,
+    /// When the last event was that the facts know: the next connection reads on after it.
+    last: Mutex<Option<SystemTime>>,
     reader: Mutex<Reader>,
 }
 
@@ -88,8 +95,10 @@ impl Feed {
             heartbeat,
             news: broadcast::Sender::new(NEWS),
             link: watch::Sender::new(Link::Idle),
+            caught_up: watch::Sender::new(false),
             heard: Mutex::new(SystemTime::now()),
             facts: Mutex::default(),
+            last: Mutex::default(),
             reader: Mutex::default(),
         })
     }
@@ -126,9 +135,22 @@ impl Feed {
                 }
                 stop.run_until_cancelled(feed.read()).await;
                 feed.link.send_replace(Link::Idle);
+                feed.caught_up.send_replace(false);
             }));
         }
         Listener { feed: Arc::clone(self), news }
+    }
+
+    /// Waits until it is known what the engine remembers, but not long, and only while somebody listens.
+    pub(super) async fn caught_up(&self) {
+        if lock(&self.reader).listeners > 0 {
+            let (mut caught_up, mut link) = (self.caught_up.subscribe(), self.link.subscribe());
+            tokio::select! {
+                _ = caught_up.wait_for(|caught_up| *caught_up) => {}
+                _ = link.wait_for(|link| matches!(link, Link::Down { .. })) => {}
+                () = tokio::time::sleep(CATCH_UP) => {}
+            }
+        }
     }
 
     /// Waits until the connection is closed, if nobody listens any more.
@@ -143,7 +165,6 @@ impl Feed {
     }
 
     async fn read(&self) {
-        let mut last = None;
         let mut retry = RETRY_FIRST;
         loop {
             if let Err(error) = self.beat().await {
@@ -152,8 +173,11 @@ impl Feed {
                 retry = (retry * 2).min(RETRY_LAST);
                 continue;
             }
+            if !*self.caught_up.borrow() {
+                self.catch_up().await;
+            }
             let connected = Instant::now();
-            let broken = self.follow(&mut last, connected).await;
+            let broken = self.follow(connected).await;
             // Until the next connection, what is remembered counts for nothing.
             self.link.send_if_modified(|link| {
                 let up = matches!(link, Link::Up { .. });
@@ -171,9 +195,26 @@ impl Feed {
         }
     }
 
-    /// Reads one stream until it ends or the heartbeat stops. What was missed since `last` comes first.
-    async fn follow(&self, last: &mut Option<SystemTime>, connected: Instant) -> EngineError {
-        let mut events = self.engine.events(last.map(|last| last + Duration::from_nanos(1)));
+    /// Reads what the engine remembers: of OOM kills and signals nothing else tells. A clock of the engine's that is behind
+    /// ours makes it wait for more, and one that is ahead leaves the last of it to the stream.
+    async fn catch_up(&self) {
+        let past = async {
+            let mut events = self.engine.events(self.after_last(), Some(SystemTime::now()));
+            while let Some(Ok(event)) = events.next().await {
+                self.event(event);
+            }
+        };
+        drop(tokio::time::timeout(CATCH_UP, past).await);
+        self.caught_up.send_replace(true);
+    }
+
+    fn after_last(&self) -> Option<SystemTime> {
+        lock(&self.last).map(|last| last + Duration::from_nanos(1))
+    }
+
+    /// Reads one stream until it ends or the heartbeat stops. What was missed comes first.
+    async fn follow(&self, connected: Instant) -> EngineError {
+        let mut events = self.engine.events(self.after_last(), None);
         if matches!(self.link(), Link::Down { .. }) {
             log::info!(target: "kosuke_docker::engine", "the engine answers again");
         }
@@ -195,10 +236,7 @@ impl Feed {
                     return error;
                 }
                 event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        *last = Some(event.at.max(last.unwrap_or(event.at)));
-                        self.event(event);
-                    }
+                    Some(Ok(event)) => self.event(event),
                     Some(Err(error)) => return error,
                     None => return EngineError::Unreachable("the engine closed the event stream".into()),
                 },
@@ -208,6 +246,10 @@ impl Feed {
 
     fn event(&self, event: EngineEvent) {
         *lock(&self.heard) = SystemTime::now();
+        {
+            let mut last = lock(&self.last);
+            *last = Some(event.at).max(*last);
+        }
         {
             let mut facts = lock(&self.facts);
             match event.kind {
@@ -275,5 +317,37 @@ impl Drop for Listener {
         if reader.listeners == 0 {
             reader.stop.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{DockerEngine, EngineAddress};
+
+    #[tokio::test]
+    async fn a_listener_that_is_far_behind_looks_at_everything_anew() {
+        let engine = Arc::new(DockerEngine::new(EngineAddress::Unusable("none".into()), Duration::from_secs(1)));
+        let feed = Feed::new(engine, Heartbeat { interval: Duration::from_secs(9), deadline: Duration::from_secs(9) });
+        let (mut behind, mut later) = (feed.listen(), feed.listen());
+        let event = |number| EngineEvent {
+            container_id: "a".into(),
+            name: "x".into(),
+            labels: HashMap::new(),
+            kind: EventKind::Oom,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
+        };
+        for number in 0..=NEWS as u64 {
+            feed.event(event(number));
+            if number == 0 {
+                assert!(matches!(later.next().await, News::Event(_)));
+            }
+        }
+        assert!(matches!(behind.next().await, News::LookAgain));
+        // What it can still be told comes after that, and the facts know what it was not told.
+        assert!(matches!(behind.next().await, News::Event(_)));
+        assert!(matches!(later.next().await, News::Event(_)));
+        assert_eq!(feed.facts("a").ooms as usize, NEWS + 1);
+        assert_eq!(*lock(&feed.last), Some(event(NEWS as u64).at));
     }
 }

@@ -29,6 +29,10 @@ const CROWDED_PATIENCE: Duration = Duration::from_millis(200);
 /// After the end of a container's output: somebody else may be restarting it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(350);
 const RESTART_POLL: Duration = Duration::from_millis(50);
+/// How long the output of a container that ended may take to be read to its end.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+/// The engine notes the start after the process ran, so that its first lines seem to be from before.
+const EARLY: Duration = Duration::from_millis(200);
 /// A stream that was silent for so long is opened anew, from where it was.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -272,11 +276,18 @@ impl Inner {
                 start = LogStart::at(last + Duration::from_nanos(1));
             }
             let Some(next) = self.next_run(key, &container).await.map_err(failed)? else {
+                // Engine 20.10 may end a stream before the last line, where that has no end of its own.
+                let last_words = self.read_run(&container, start, false, &mut joiner, queue);
+                drop(tokio::time::timeout(END_PATIENCE, last_words).await);
                 joiner.finish(queue);
                 return Ok(());
             };
             if next.started_at != container.started_at {
                 joiner.finish(queue);
+                // With `tail` it would begin with what this run has printed by then.
+                if let (None, Some(started)) = (joiner.last, next.started_at) {
+                    start = LogStart::at(started - EARLY);
+                }
             }
             container = next;
         }

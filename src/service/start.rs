@@ -337,7 +337,6 @@ impl Inner {
             Ok(Err(words)) => return Ok(Attempt::LostRace(words)),
             Ok(Ok(made)) => made,
         };
-        drop(doing);
         let started = match made {
             Made::Inspected(container) => match self.started(request, &container).await {
                 Some(started) => started,
@@ -345,6 +344,8 @@ impl Inner {
             },
             Made::Supplied(id, port) => self.register_supplied(request, id, port),
         };
+        // Not before the container is known: between the two there would be no preview.
+        drop(doing);
         Ok(Attempt::Started(Started { fresh: true, ..started }))
     }
 

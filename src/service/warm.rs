@@ -119,7 +119,11 @@ impl Inner {
     /// Makes sure that the preview is remembered, and that what is remembered is true.
     pub(super) async fn recall(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<(), EngineError> {
         self.registry.looked(key).await;
-        if self.registry.is_warm(key, name) { Ok(()) } else { self.look(key, name).await }
+        if self.registry.is_warm(key, name) {
+            return Ok(());
+        }
+        self.feed.caught_up().await;
+        self.look(key, name).await
     }
 
     /// Asks the engine about a preview's container and takes in what it says.

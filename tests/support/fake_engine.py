@@ -15,7 +15,6 @@ import secrets
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -211,9 +210,9 @@ class Request:
         found = json.loads(self.query.get("filters") or "{}")
         return {name: list(values) for name, values in found.items()}
 
-    def since(self) -> int:
+    def moment(self, name: str) -> int:
         """In nanoseconds; the engine takes «seconds.nanoseconds»."""
-        seconds, _, nanos = self.query.get("since", "0").partition(".")
+        seconds, _, nanos = self.query.get(name, "0").partition(".")
         return int(seconds or 0) * NANOS + int(nanos.ljust(9, "0")[:9] or 0)
 
 
@@ -334,9 +333,11 @@ class FakeEngine:
         self.problems: list[BaseException] = []
         self._containers: dict[str, FakeContainer] = {}
         self._networks: dict[str, FakeNetwork] = {}
-        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self._events: list[dict[str, Any]] = []
         self._last_event = 0
         self._event_connections = 0
+        self.events_asked: list[dict[str, str]] = []
+        """The queries of the calls for events."""
         self.pages: set[asyncio.Transport] = set()
         """In the engine's thread: the connections to web servers."""
         self._accepting: set[asyncio.Task[Any]] = set()
@@ -401,13 +402,24 @@ class FakeEngine:
         [found] = [container for container in list(self._containers.values()) if container.name == name]
         return found
 
-    def emit_oom(self, name: str) -> None:
-        """A process in the container, not its first, is killed for memory: an event is all that tells."""
+    @property
+    def last_event(self) -> int:
+        """When the last event was, in nanoseconds."""
+        return self._last_event
+
+    def emit(self, name: str, action: str, times: int = 1) -> None:
+        """Events alone, with nothing behind them."""
 
         async def work() -> None:
-            self._emit(self.container(name), "oom")
+            container = self.container(name)
+            for _ in range(times):
+                self._emit(container, action)
 
         self.run(work)
+
+    def emit_oom(self, name: str) -> None:
+        """A process in the container, not its first, is killed for memory: an event is all that tells."""
+        self.emit(name, "oom")
 
     def exit(self, name: str, code: int, *, oom: bool = False) -> None:
         """The container's main process ends."""
@@ -645,22 +657,25 @@ class FakeEngine:
         self._event_signal.notify()
 
     async def _get_events(self, request: Request) -> Answer:
+        self.events_asked.append(request.query)
         return Answer(stream=self._event_stream(request))
 
     async def _event_stream(self, request: Request) -> AsyncIterator[bytes]:
         filters = request.filters()
-        # Without `since` only what comes counts.
-        last = request.since() - 1 if "since" in request.query else self._last_event
+        # Without `since` only what comes counts. What is long ago is forgotten, but who listens misses nothing.
+        position = max(0, len(self._events) - KEPT_EVENTS) if "since" in request.query else len(self._events)
         self._event_connections += 1
         try:
             yield b""
             while not request.gone.is_set():
-                for event in [event for event in self._events if event["timeNano"] > last]:
-                    last = event["timeNano"]
-                    if _wanted(event, filters):
+                while position < len(self._events):
+                    event = self._events[position]
+                    position += 1
+                    if event["timeNano"] >= request.moment("since") and _wanted(event, filters):
                         yield json.dumps(event).encode() + b"\n"
-                if not any(event["timeNano"] > last for event in self._events):
-                    await self._event_signal.wait(request.gone)
+                if "until" in request.query:  # A moment that is past, in all that is asked here.
+                    return
+                await self._event_signal.wait(request.gone)
         finally:
             self._event_connections -= 1
 
@@ -985,7 +1000,7 @@ class FakeEngine:
         return Answer(stream=self._log_stream(request, self._find(name)))
 
     async def _log_stream(self, request: Request, container: FakeContainer) -> AsyncIterator[bytes]:
-        since, tail = request.since(), request.query.get("tail", "all")
+        since, tail = request.moment("since"), request.query.get("tail", "all")
         streams = {number for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if request.flag(name)}
         yield b""
         if self.silent_logs == "all" or (self.silent_logs == "follow" and request.flag("follow")):
