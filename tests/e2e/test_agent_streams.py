@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
@@ -138,7 +140,9 @@ async def test_logs_follow_the_output_and_end_with_it(world: Any, agent: httpx.A
         assert await lines.next() == ("", None)
 
 
-async def test_a_client_that_leaves_leaves_nothing_behind(world: Any, agent: httpx.AsyncClient) -> None:
+async def test_a_client_that_leaves_leaves_nothing_behind(
+    world: Any, agent: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     world.project(1)
     assert (await agent.post("/api/preview/start", json={"project_id": 1})).status_code == 200
     assert (await agent.get("/api/preview/1")).json()["phase"]
@@ -150,6 +154,9 @@ async def test_a_client_that_leaves_leaves_nothing_behind(world: Any, agent: htt
                 await messages.next()
             assert len(asyncio.all_tasks()) > before
         await eventually(lambda: len(asyncio.all_tasks()) <= before)
+    gc.collect()
+    # A task that was dropped, not ended, would complain.
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_the_page_is_there_and_hides_no_route(agent: httpx.AsyncClient) -> None:
