@@ -123,8 +123,11 @@ class Events:
     @property
     def ended(self) -> bool:
         """Whether it or the service was closed, so that there is nothing to wait for."""
-    def next(self) -> Awaitable[dict[str, Any] | None]:
-        """The next event as a dict, None once it or the service is closed."""
+    def next(self, seen: int) -> Awaitable[tuple[int, dict[str, Any]] | None]:
+        """The number of the next event and it as a dict, None once it or the service is closed.
+
+        `seen`: the number that the caller has.
+        """
     def close(self) -> None:
         """Ends it: whoever waits for an event gets None."""
 
@@ -135,8 +138,8 @@ class Logs:
     @property
     def ended(self) -> bool:
         """Whether it has come to its end, so that there is nothing to wait for."""
-    def next(self) -> Awaitable[list[tuple[str, str, float]] | None]:
-        """The next lines, None at the end."""
+    def next(self, seen: int) -> Awaitable[tuple[int, list[tuple[str, str, float]]] | None]:
+        """The number of the next lines and they, None at the end. `seen`: the number that the caller has."""
     def close(self) -> None:
         """Ends it: whoever waits for lines gets None."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -18,39 +17,27 @@ T_co = TypeVar("T_co", covariant=True)
 class _Source(Protocol[T_co]):
     @property
     def ended(self) -> bool: ...
-    def next(self) -> Awaitable[T_co | None]: ...
+    def next(self, seen: int) -> Awaitable[tuple[int, T_co] | None]: ...
     def close(self) -> None: ...
 
 
 class _Reader(Generic[T]):
-    """Reads a native source. What is on its way when a caller gives up waiting is for the next one: nothing is lost."""
+    """Reads a native source, which keeps what it handed over until the next call: giving up a wait loses nothing."""
 
     def __init__(self, source: _Source[T]) -> None:
         self._source = source
-        self._coming: asyncio.Future[T | None] | None = None
+        self._seen = 0
 
     async def next(self) -> T | None:
-        if self._coming is None:
-            if self._source.ended:
-                return None
-            self._coming = asyncio.ensure_future(self._source.next())
-        coming = self._coming
-        try:
-            value = await asyncio.shield(coming)
-        except asyncio.CancelledError:
-            if coming.cancelled():
-                self._coming = None
-            raise
-        except Exception:
-            self._coming = None
-            raise
-        self._coming = None
+        # A source that has ended would be asked on a runtime that is gone.
+        found = None if self._source.ended else await self._source.next(self._seen)
+        if found is None:
+            return None
+        self._seen, value = found
         return value
 
     def close(self) -> None:
         self._source.close()
-        if self._coming is not None:
-            self._coming.cancel()
 
 
 class LogStream:

@@ -12,20 +12,44 @@ use super::errors::raise;
 use super::runtime::awaitable;
 use crate::service::{LogLine, LogReader, PreviewEvent, Subscription};
 
+/// What was handed over last, until the caller says that it has it: a caller that gives up waiting loses nothing.
+struct Kept<T> {
+    number: u64,
+    value: Option<T>,
+}
+
+impl<T: Clone> Kept<T> {
+    fn new() -> Self {
+        Self { number: 0, value: None }
+    }
+
+    /// What the caller that has seen `seen` of them lacks.
+    fn after(&self, seen: u64) -> Option<(u64, T)> {
+        self.value.clone().filter(|_| self.number > seen).map(|value| (self.number, value))
+    }
+
+    fn keep(&mut self, value: T) -> (u64, T) {
+        self.number += 1;
+        self.value = Some(value.clone());
+        (self.number, value)
+    }
+}
+
 /// A preview's output.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Logs {
     reader: Arc<LogReader>,
+    kept: Arc<Mutex<Kept<Arc<Vec<LogLine>>>>>,
     closed: CancellationToken,
 }
 
 impl Logs {
     pub(super) fn new(reader: LogReader) -> Self {
-        Self { reader: Arc::new(reader), closed: CancellationToken::new() }
+        Self { reader: Arc::new(reader), kept: Arc::new(Mutex::new(Kept::new())), closed: CancellationToken::new() }
     }
 }
 
-struct Lines(Vec<LogLine>);
+struct Lines(Arc<Vec<LogLine>>);
 
 impl<'py> IntoPyObject<'py> for Lines {
     type Target = PyList;
@@ -39,12 +63,19 @@ impl<'py> IntoPyObject<'py> for Lines {
 
 #[pymethods]
 impl Logs {
-    /// The next lines, None at the end.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (reader, closed) = (Arc::clone(&self.reader), self.closed.clone());
+    /// The number of the next lines and they, None at the end. `seen`: the number that the caller has.
+    fn next<'py>(&self, py: Python<'py>, seen: u64) -> PyResult<Bound<'py, PyAny>> {
+        let (reader, kept, closed) = (Arc::clone(&self.reader), Arc::clone(&self.kept), self.closed.clone());
         awaitable(py, async move {
-            let lines = closed.run_until_cancelled(reader.next()).await.flatten();
-            lines.transpose().map(|lines| lines.map(Lines)).map_err(|error| raise(&error))
+            let next = async {
+                let mut kept = kept.lock().await;
+                match kept.after(seen) {
+                    Some(again) => Ok(Some(again)),
+                    None => reader.next().await.transpose().map(|lines| lines.map(|lines| kept.keep(Arc::new(lines)))),
+                }
+            };
+            let lines = closed.run_until_cancelled(next).await.unwrap_or(Ok(None));
+            lines.map(|lines| lines.map(|(number, lines)| (number, Lines(lines)))).map_err(|error| raise(&error))
         })
     }
 
@@ -64,7 +95,7 @@ impl Logs {
 /// What happens to previews, from the moment on at which it was made.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Events {
-    subscription: Arc<Mutex<Subscription>>,
+    subscription: Arc<Mutex<(Subscription, Kept<PreviewEvent>)>>,
     closed: CancellationToken,
     service_closed: CancellationToken,
 }
@@ -72,7 +103,8 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(subscription: Subscription) -> Self {
         let service_closed = subscription.service_closed();
-        Self { subscription: Arc::new(Mutex::new(subscription)), closed: CancellationToken::new(), service_closed }
+        let subscription = Arc::new(Mutex::new((subscription, Kept::new())));
+        Self { subscription, closed: CancellationToken::new(), service_closed }
     }
 }
 
@@ -90,12 +122,20 @@ impl<'py> IntoPyObject<'py> for Event {
 
 #[pymethods]
 impl Events {
-    /// The next event as a dict, None once it or the service is closed.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// The number of the next event and it as a dict, None once it or the service is closed. `seen`: the number that the
+    /// caller has.
+    fn next<'py>(&self, py: Python<'py>, seen: u64) -> PyResult<Bound<'py, PyAny>> {
         let (subscription, closed) = (Arc::clone(&self.subscription), self.closed.clone());
         awaitable(py, async move {
-            let next = async { subscription.lock().await.next().await };
-            Ok(closed.run_until_cancelled(next).await.flatten().map(Event))
+            let next = async {
+                let (subscription, kept) = &mut *subscription.lock().await;
+                match kept.after(seen) {
+                    Some(again) => Some(again),
+                    None => subscription.next().await.map(|event| kept.keep(event)),
+                }
+            };
+            let event = closed.run_until_cancelled(next).await.flatten();
+            Ok(event.map(|(number, event)| (number, Event(event))))
         })
     }
 

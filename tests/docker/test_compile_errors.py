@@ -259,7 +259,9 @@ class TestVite:
         await tell(url, "status/200", "/src/App.jsx")
         assert (await service.wait_until_ready(7, timeout=SECONDS)).errors == []
 
-    async def test_an_edit_asks_for_the_module(self, world: Any, record_property: Callable[[str, object], None]) -> None:
+    async def test_an_edit_asks_for_the_module(
+        self, world: Any, record_property: Callable[[str, object], None]
+    ) -> None:
         service, url = await self.broken(world)
         before = await requests(url)
         await tell(url, "status/200", "/src/App.jsx")

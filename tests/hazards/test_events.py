@@ -183,11 +183,12 @@ async def test_a_storm_of_events_leads_to_few_looks(fake: Any, fake_engine: Fake
     await gate.reached()
     fake_engine.emit(fake.name(1), "oom", STORM - 1)
     await oom_count(service, 1, STORM)
-    assert len(inspects(fake_engine, before)) == 1
+    # That one, and those of who asked meanwhile and did not want to wait for it.
+    assert len(inspects(fake_engine, before)) <= 4
     fake_engine.exit(fake.name(1), 1)
     gate.release()
     await told(service, 1, "exited")
-    assert len(inspects(fake_engine, before)) <= 4
+    assert len(inspects(fake_engine, before)) <= 8
 
 
 async def test_a_storm_of_events_is_followed_to_its_end(fake: Any, fake_engine: FakeEngine) -> None:
