@@ -120,8 +120,8 @@ class Ending:
 class Events:
     """What happens to previews, from the moment on at which it was made."""
 
-    def next(self) -> Awaitable[dict[str, Any] | None]:
-        """The next event as a dict, None once it or the service is closed."""
+    def next(self, after: int) -> Awaitable[tuple[int, dict[str, Any]] | None]:
+        """The event after that of this number, with its number, as a dict; None once it or the service is closed."""
     def close(self) -> None:
         """Ends it: whoever waits for an event gets None."""
 
@@ -129,8 +129,8 @@ class Events:
 class Logs:
     """A preview's output."""
 
-    def next(self) -> Awaitable[list[tuple[str, str, float]] | None]:
-        """The next lines, None at the end."""
+    def next(self, after: int) -> Awaitable[tuple[int, list[tuple[str, str, float]]] | None]:
+        """The lines after those of this number, with their number; None at the end."""
     def close(self) -> None:
         """Ends it: whoever waits for lines gets None."""
 

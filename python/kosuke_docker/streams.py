@@ -20,6 +20,8 @@ class LogStream:
         self._begin = begin
         self._logs: Logs | None = None
         self._lines: deque[tuple[str, str, float]] = deque()
+        # Of what arrived last: what was on its way to a caller that was cancelled is asked for again.
+        self._number = 0
         self._closed = False
 
     def __aiter__(self) -> LogStream:
@@ -31,10 +33,13 @@ class LogStream:
                 raise StopAsyncIteration
             if self._logs is None:
                 self._logs = self._begin()
-            lines = await self._logs.next()
-            if lines is None:
+            batch = await self._logs.next(self._number)
+            if batch is None:
                 raise StopAsyncIteration
-            self._lines.extend(lines)
+            # Two that wait at once get the same.
+            if batch[0] > self._number:
+                self._number, lines = batch
+                self._lines.extend(lines)
         stream, text, seconds = self._lines.popleft()
         # Made of checked parts: there may be many.
         timestamp = datetime.fromtimestamp(seconds, UTC)
@@ -65,17 +70,23 @@ class EventStream:
     def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
         self._begin = begin
         self._events: Events | None = None
+        # Of what arrived last: what was on its way to a caller that was cancelled is asked for again.
+        self._number = 0
         self._closed = False
 
     def __aiter__(self) -> EventStream:
         return self
 
     async def __anext__(self) -> PreviewEvent:
-        if not self._closed:
+        while not self._closed:
             if self._events is None:
                 await self._subscribe()
-            values = None if self._events is None else await self._events.next()
-            if values is not None:
+            event = None if self._events is None else await self._events.next(self._number)
+            if event is None:
+                break
+            # Two that wait at once get the same.
+            if event[0] > self._number:
+                self._number, values = event
                 return PreviewEvent.model_validate(values)
         raise StopAsyncIteration
 

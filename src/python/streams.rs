@@ -10,22 +10,42 @@ use tokio_util::sync::CancellationToken;
 use super::convert;
 use super::errors::raise;
 use super::runtime::awaitable;
+use crate::error::Error;
 use crate::service::{LogLine, LogReader, PreviewEvent, Subscription};
+
+/// Hands things over one by one. What was on its way to a caller that had left is handed over again to the next.
+struct Hatch<T>(Mutex<(u64, Option<Arc<T>>)>);
+
+impl<T> Hatch<T> {
+    fn new() -> Self {
+        Self(Mutex::new((0, None)))
+    }
+
+    /// The thing after the one of this number, with its number. `next` may be dropped at any time.
+    async fn next(&self, after: u64, next: impl Future<Output = Option<T>>) -> Option<(u64, Arc<T>)> {
+        let mut last = self.0.lock().await;
+        if last.0 == after {
+            *last = (after + 1, Some(Arc::new(next.await?)));
+        }
+        last.1.clone().map(|thing| (last.0, thing))
+    }
+}
 
 /// A preview's output.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Logs {
     reader: Arc<LogReader>,
+    batches: Arc<Hatch<Result<Vec<LogLine>, Error>>>,
     closed: CancellationToken,
 }
 
 impl Logs {
     pub(super) fn new(reader: LogReader) -> Self {
-        Self { reader: Arc::new(reader), closed: CancellationToken::new() }
+        Self { reader: Arc::new(reader), batches: Arc::new(Hatch::new()), closed: CancellationToken::new() }
     }
 }
 
-struct Lines(Vec<LogLine>);
+struct Lines(Arc<Result<Vec<LogLine>, Error>>);
 
 impl<'py> IntoPyObject<'py> for Lines {
     type Target = PyList;
@@ -33,18 +53,21 @@ impl<'py> IntoPyObject<'py> for Lines {
     type Error = PyErr;
 
     fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        convert::log_lines(py, &self.0)
+        match &*self.0 {
+            Ok(lines) => convert::log_lines(py, lines),
+            Err(error) => Err(raise(error)),
+        }
     }
 }
 
 #[pymethods]
 impl Logs {
-    /// The next lines, None at the end.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (reader, closed) = (Arc::clone(&self.reader), self.closed.clone());
+    /// The lines after those of this number, with their number; None at the end.
+    fn next<'py>(&self, py: Python<'py>, after: u64) -> PyResult<Bound<'py, PyAny>> {
+        let (reader, batches, closed) = (Arc::clone(&self.reader), Arc::clone(&self.batches), self.closed.clone());
         awaitable(py, async move {
-            let lines = closed.run_until_cancelled(reader.next()).await.flatten();
-            lines.transpose().map(|lines| lines.map(Lines)).map_err(|error| raise(&error))
+            let lines = closed.run_until_cancelled(batches.next(after, reader.next())).await.flatten();
+            Ok(lines.map(|(number, lines)| (number, Lines(lines))))
         })
     }
 
@@ -59,16 +82,18 @@ impl Logs {
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Events {
     subscription: Arc<Mutex<Subscription>>,
+    hatch: Arc<Hatch<PreviewEvent>>,
     closed: CancellationToken,
 }
 
 impl Events {
     pub(super) fn new(subscription: Subscription) -> Self {
-        Self { subscription: Arc::new(Mutex::new(subscription)), closed: CancellationToken::new() }
+        let subscription = Arc::new(Mutex::new(subscription));
+        Self { subscription, hatch: Arc::new(Hatch::new()), closed: CancellationToken::new() }
     }
 }
 
-struct Event(PreviewEvent);
+struct Event(Arc<PreviewEvent>);
 
 impl<'py> IntoPyObject<'py> for Event {
     type Target = PyDict;
@@ -82,12 +107,14 @@ impl<'py> IntoPyObject<'py> for Event {
 
 #[pymethods]
 impl Events {
-    /// The next event as a dict, None once it or the service is closed.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (subscription, closed) = (Arc::clone(&self.subscription), self.closed.clone());
+    /// The event after that of this number, with its number, as a dict; None once it or the service is closed.
+    fn next<'py>(&self, py: Python<'py>, after: u64) -> PyResult<Bound<'py, PyAny>> {
+        let (subscription, hatch) = (Arc::clone(&self.subscription), Arc::clone(&self.hatch));
+        let closed = self.closed.clone();
         awaitable(py, async move {
             let next = async { subscription.lock().await.next().await };
-            Ok(closed.run_until_cancelled(next).await.flatten().map(Event))
+            let event = closed.run_until_cancelled(hatch.next(after, next)).await.flatten();
+            Ok(event.map(|(number, event)| (number, Event(event))))
         })
     }
 

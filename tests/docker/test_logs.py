@@ -385,3 +385,17 @@ async def test_an_engine_that_restarts_ends_it_with_its_containers(
     await asyncio.to_thread(private_engine.start)
     await asyncio.wait_for(reading, SECONDS)
     assert texts(lines).count("before") == 1
+
+
+async def test_who_waits_for_moments_only_loses_nothing(world: Any) -> None:
+    """As in `asyncio.wait_for(anext(lines), 0.001)`: the wait ends as a line comes."""
+    service = await started(world, **ended(NUMBERS))
+    lines, late = list[LogLine](), 0
+    async with service.logs(7, tail=None) as stream:
+        while len(lines) < 2000:
+            try:
+                lines.append(await asyncio.wait_for(anext(stream), (1 + len(lines) % 20) / 4000))
+            except TimeoutError:
+                late += 1
+    assert late > 0
+    assert texts(lines) == [f"line {number}" for number in range(len(lines))]
