@@ -15,7 +15,7 @@ from waiting import SECONDS, eventually
 async def collect(stream: Any, into: list[Any] | None = None) -> list[Any]:
     found = [] if into is None else into
     async for one in stream:
-        found.append(one)  # noqa: PERF401 - the caller looks at it meanwhile
+        found.append(one)
     return found
 
 
