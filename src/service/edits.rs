@@ -1,8 +1,9 @@
 //! Notices that a file of a project was edited. Looks only while somebody waits: inotify needs a watch per folder, counts
 //! against a limit that the dev servers share, and hears nothing of edits on some mounts.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(500);
 /// An editor or an agent may write a file in several steps, and the dev server has to notice, too.
@@ -23,7 +24,8 @@ pub(super) struct Edits {
 /// Changes whenever a file is written, made, moved or removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Print {
-    newest: Option<SystemTime>,
+    /// When a file was last changed, in seconds and nanoseconds: also by a move or a copy that keeps its own time.
+    newest: Option<(i64, i64)>,
     entries: usize,
 }
 
@@ -73,7 +75,7 @@ fn look_into(folder: &Path, print: &mut Print) -> bool {
                 look_into(&entry.path(), print);
             }
         } else {
-            print.newest = print.newest.max(metadata.modified().ok());
+            print.newest = print.newest.max(Some((metadata.ctime(), metadata.ctime_nsec())));
         }
     }
     true
@@ -98,6 +100,11 @@ mod tests {
         std::fs::write(root.join("app/other.js"), "b")?;
         assert!(tokio::time::timeout(within, edits.next()).await.is_ok());
         assert!(tokio::time::timeout(within, edits.next()).await.is_err(), "one edit is told once");
+        // As `mv` and `cp -p` do: an older file takes its place.
+        let older = root.join("node_modules/older.js");
+        std::fs::File::create(&older)?.set_modified(std::time::SystemTime::UNIX_EPOCH)?;
+        std::fs::rename(&older, root.join("app/page.js"))?;
+        assert!(tokio::time::timeout(within, edits.next()).await.is_ok(), "a move is an edit");
         std::fs::remove_dir_all(&root)
     }
 

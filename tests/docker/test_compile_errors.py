@@ -16,7 +16,7 @@ from waiting import SECONDS, eventually
 FOUND_SECONDS = 1.5
 """What is promised is 0.5 s; this machine may be busy."""
 MENDED_SECONDS = 5
-TURBOPACK = """ ⨯ ./app/page.js:2:15
+TURBOPACK = """ \u2a2f ./app/page.js:2:15
 Parsing ecmascript source code failed
 \x1b[0m \x1b[90m 1 |\x1b[39m export default function Home() {
 \x1b[31m\x1b[1m>\x1b[22m\x1b[39m\x1b[90m 2 |\x1b[39m   const [a = 1;
@@ -26,7 +26,7 @@ Expected ',', got ';'
 
 
 """
-MISSING = " ⨯ ./app/page.js:1:1\nModule not found: Can't resolve 'nope-missing'\n"
+MISSING = " \u2a2f ./app/page.js:1:1\nModule not found: Can't resolve 'nope-missing'\n"
 VITE = """4:50:05 PM [vite] (client) Pre-transform error: Expected '</', got '{'
   Plugin: vite:react-swc
   File: /app/src/App.jsx:3:12
@@ -43,6 +43,12 @@ async def broken(service: DockerService, project_id: int = 7) -> Preview:
             if preview.errors:
                 return preview
             await asyncio.sleep(0.02)
+
+
+async def looked_at(service: DockerService) -> Preview:
+    preview = await service.get_preview(7)
+    assert preview is not None
+    return preview
 
 
 async def ready(world: Any, **environment: str) -> tuple[DockerService, str]:
@@ -168,7 +174,7 @@ async def test_a_mended_file_is_noticed_though_nobody_asks(
             before = await requests(url)
             began = time.monotonic()
             page.write_text(f"mended {round_}")
-            phases = []
+            phases: list[str] = []
             while not phases or phases[-1] != "ready":
                 event = await asyncio.wait_for(anext(events), SECONDS)
                 if event.kind == "phase":
@@ -233,7 +239,7 @@ class TestVite:
         service, _ = await self.broken(world)
         ends = time.monotonic() + 3
         while time.monotonic() < ends:
-            preview = await service.get_preview(7)
+            preview = await looked_at(service)
             assert (preview.phase, preview.compilation_complete) == ("compile_error", False)
             await asyncio.sleep(0.05)
 
@@ -251,7 +257,7 @@ class TestVite:
         await eventually(lambda: b"marker" in world.container(7).logs())
         ends = time.monotonic() + 1
         while time.monotonic() < ends:
-            assert (await service.get_preview(7)).phase == "compile_error"
+            assert (await looked_at(service)).phase == "compile_error"
             await asyncio.sleep(0.05)
 
     async def test_the_modules_own_good_answer_clears_it(self, world: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dev_app import tell
@@ -15,7 +15,7 @@ from waiting import SECONDS, eventually
 
 NOTICED_SECONDS = 1.5
 """What is promised is 0.3 s; this machine may be busy."""
-ERROR = " ⨯ ./app/page.js:3:7\nError: Expected '>', got ';'\n"
+ERROR = " \u2a2f ./app/page.js:3:7\nError: Expected '>', got ';'\n"
 
 
 class Heard:
@@ -96,7 +96,7 @@ async def test_errors_that_change_are_told_within_one_phase(world: Any) -> None:
         await tell(url, "status/500", "/")
         await tell(url, "say-err", ERROR)
         await heard.phase("compile_error")
-        await tell(url, "say-err", " ⨯ ./app/other.js:1:1\nModule not found: Can't resolve 'nope'\n")
+        await tell(url, "say-err", " \u2a2f ./app/other.js:1:1\nModule not found: Can't resolve 'nope'\n")
         await eventually(lambda: sum(event.kind == "errors" for event in heard.events) >= 2)
         assert heard.phases() == ["compile_error"]
         last = heard.events[-1].preview
@@ -192,7 +192,7 @@ async def test_a_block_misses_nothing_between_the_look_and_the_events(world: Any
         await service.start_preview(7, wait="ready")
         await service.stop_preview(7)
         # Nobody has asked for an event until now.
-        told = []
+        told: list[PreviewEvent] = []
         while not told or told[-1].kind != "removed":
             told.append(await asyncio.wait_for(anext(events), SECONDS))
     assert told[0].previous_phase is None
@@ -272,9 +272,9 @@ async def test_closing_while_it_begins_ends_it(world: Any) -> None:
 async def test_an_event_has_its_time(world: Any) -> None:
     world.project(7)
     service = world.service()
-    began = datetime.now(timezone.utc)
+    began = datetime.now(UTC)
     async with Heard(service.events(7)) as heard:
         await service.start_preview(7, wait="ready")
         ready = await heard.phase("ready")
-    assert began <= ready.at <= datetime.now(timezone.utc) + timedelta(seconds=1)
+    assert began <= ready.at <= datetime.now(UTC) + timedelta(seconds=1)
     assert ready.at.tzinfo is not None

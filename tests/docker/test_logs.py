@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ async def started(world: Any, **changes: Any) -> DockerService:
 async def collect(stream: Any, into: list[LogLine] | None = None) -> list[LogLine]:
     lines = [] if into is None else into
     async for line in stream:
-        lines.append(line)  # noqa: PERF401 - the caller looks at it meanwhile
+        lines.append(line)
     return lines
 
 
@@ -63,7 +62,7 @@ def sockets() -> int:
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found += os.readlink(entry).startswith("socket:")
+            found += str(entry.readlink()).startswith("socket:")
         except FileNotFoundError:  # Listing the folder took one itself.
             continue
     return found
@@ -74,7 +73,7 @@ def rss() -> int:
 
 
 async def test_lines_have_an_order_a_stream_and_a_time(world: Any) -> None:
-    began = datetime.now(timezone.utc)
+    began = datetime.now(UTC)
     script = """
       const fs = require("fs");
       const wait = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
@@ -93,7 +92,7 @@ async def test_lines_have_an_order_a_stream_and_a_time(world: Any) -> None:
     times = [line.timestamp for line in lines]
     assert times == sorted(times)
     assert times[0].tzinfo is not None
-    assert began - timedelta(seconds=1) < times[0] < times[-1] < datetime.now(timezone.utc) + timedelta(seconds=1)
+    assert began - timedelta(seconds=1) < times[0] < times[-1] < datetime.now(UTC) + timedelta(seconds=1)
     assert times[-1] - times[0] >= timedelta(milliseconds=200)
 
 
@@ -385,3 +384,17 @@ async def test_an_engine_that_restarts_ends_it_with_its_containers(
     await asyncio.to_thread(private_engine.start)
     await asyncio.wait_for(reading, SECONDS)
     assert texts(lines).count("before") == 1
+
+
+async def test_who_waits_for_moments_only_loses_nothing(world: Any) -> None:
+    """As in `asyncio.wait_for(anext(lines), 0.001)`: the wait ends as a line comes."""
+    service = await started(world, **ended(NUMBERS))
+    lines, late = list[LogLine](), 0
+    async with service.logs(7, tail=None) as stream:
+        while len(lines) < 2000:
+            try:
+                lines.append(await asyncio.wait_for(anext(stream), (1 + len(lines) % 20) / 4000))
+            except TimeoutError:
+                late += 1
+    assert late > 0
+    assert texts(lines) == [f"line {number}" for number in range(len(lines))]

@@ -15,7 +15,7 @@ from waiting import SECONDS, eventually
 async def collect(stream: Any, into: list[Any] | None = None) -> list[Any]:
     found = [] if into is None else into
     async for one in stream:
-        found.append(one)  # noqa: PERF401 - the caller looks at it meanwhile
+        found.append(one)
     return found
 
 
@@ -175,3 +175,22 @@ async def test_an_engine_that_cannot_be_asked_is_an_error(fake: Any, fake_engine
     with pytest.raises(DockerUnavailableError):
         await anext(fake.service().logs(7))
     fake_engine.listen()
+
+
+async def test_who_waits_for_moments_only_loses_no_event(fake: Any, fake_engine: FakeEngine) -> None:
+    fake.project(7)
+    service = fake.service()
+    await service.start_preview(7, wait="ready")
+    name, phases, late = fake.name(7), list[str](), 0
+    async with service.events(7) as events:
+        for number in range(200):
+            fake_engine.set_paused(name, paused=number % 2 == 0)
+            while len(phases) <= number:
+                try:
+                    event = await asyncio.wait_for(anext(events), (1 + number % 20) / 4000)
+                    phases.append(event.preview.phase)
+                except TimeoutError:
+                    late += 1
+                    assert late < 100_000
+    assert late > 0
+    assert phases == ["paused", "ready"] * 100
