@@ -75,9 +75,14 @@ impl Probe {
     /// Asks once, following redirects within the preview.
     pub async fn ask(&self, target: &ProbeTarget, deadline: Duration) -> Answer {
         let base = format!("http://{}:{}", target.host, target.port);
-        let Ok(url) = Url::parse(&base).and_then(|url| url.join(&target.path)) else {
+        let Ok(url) = Url::parse(&base).and_then(|base| Ok((base.join(&target.path)?, base))) else {
             return Answer::NoServer;
         };
+        // A path may come out of what an app printed: it must not lead anywhere else.
+        let (url, base) = url;
+        if url.origin() != base.origin() {
+            return Answer::NoServer;
+        }
         // Dev servers refuse host names that they do not know; every one knows localhost.
         let host = format!("localhost:{}", target.port);
         match tokio::time::timeout(deadline, self.follow(url, &host)).await {
@@ -91,10 +96,17 @@ impl Probe {
     pub async fn refuses_host(&self, target: &ProbeTarget, host: &str, deadline: Duration) -> bool {
         let Ok(url) = Url::parse(&format!("http://{}:{}", target.host, target.port)) else { return false };
         let ask = async {
-            let response = self.client.get(url).header(HOST, host).send().await.ok()?;
-            let forbidden = response.status() == reqwest::StatusCode::FORBIDDEN;
-            let body = if forbidden { response.bytes().await.ok()? } else { return Some(false) };
-            let words = String::from_utf8_lossy(&body[..body.len().min(REFUSAL)]).to_lowercase();
+            let mut response = self.client.get(url).header(HOST, host).send().await.ok()?;
+            if response.status() != reqwest::StatusCode::FORBIDDEN {
+                return Some(false);
+            }
+            let mut body = Vec::new();
+            while body.len() < REFUSAL
+                && let Some(chunk) = response.chunk().await.ok()?
+            {
+                body.extend_from_slice(&chunk);
+            }
+            let words = String::from_utf8_lossy(&body).to_lowercase();
             Some(words.contains("blocked request") || (words.contains("host") && words.contains("not allowed")))
         };
         tokio::time::timeout(deadline, ask).await.ok().flatten().unwrap_or(false)
@@ -184,6 +196,16 @@ mod tests {
         assert_eq!(ask(port, "/hang").await?, Answer::TooLate);
         let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         assert_eq!(ask(unused, "/").await?, Answer::NoServer);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_path_leads_nowhere_else() -> Result<(), Box<dyn std::error::Error>> {
+        let other = server(&[("/x.js", "200 OK")]).await?;
+        let here = server(&[("/", "200 OK")]).await?;
+        for path in [format!("//127.0.0.1:{other}/x.js"), format!("/\\127.0.0.1:{other}/x.js")] {
+            assert_eq!(ask(here, &path).await?, Answer::NoServer, "{path}");
+        }
         Ok(())
     }
 

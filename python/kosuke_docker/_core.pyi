@@ -120,6 +120,9 @@ class Ending:
 class Events:
     """What happens to previews, from the moment on at which it was made."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it or the service was closed, so that there is nothing to wait for."""
     def next(self) -> Awaitable[dict[str, Any] | None]:
         """The next event as a dict, None once it or the service is closed."""
     def close(self) -> None:
@@ -129,6 +132,9 @@ class Events:
 class Logs:
     """A preview's output."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end, so that there is nothing to wait for."""
     def next(self) -> Awaitable[list[tuple[str, str, float]] | None]:
         """The next lines, None at the end."""
     def close(self) -> None:

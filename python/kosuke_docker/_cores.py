@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import json
 import os
 import threading
@@ -85,7 +86,8 @@ async def _ended(ending: _core.Ending, patience: float) -> None:
 
     def wait() -> None:
         ending.wait(patience)
-        loop.call_soon_threadsafe(ended.set)
+        with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile: nobody waits.
+            loop.call_soon_threadsafe(ended.set)
 
     thread = threading.Thread(target=wait, name="kosuke-docker-end", daemon=True)
     thread.start()

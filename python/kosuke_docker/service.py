@@ -211,7 +211,9 @@ class DockerService:
             PreviewFailedError: At once when it cannot become ready any more: there is none, its container ended, or,
                 where that counts, it does not compile. ``last_known`` is the ``Preview``.
             PreviewTimeoutError: With the phase, the time per phase and the last lines.
-            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+            InvalidInputError: An argument cannot be used.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
+                nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
         return Preview.model_validate(await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error))
@@ -251,6 +253,7 @@ class DockerService:
             subscribers. As an ``async with`` it begins with the block.
 
         Raises:
+            InvalidInputError: When it begins: the id cannot be used.
             DockerUnavailableError, OperationTimeoutError, EngineError: When it begins: the engine cannot be asked.
         """
         core = self._attach().core
@@ -289,7 +292,7 @@ class DockerService:
         """Whether a project's container runs, without asking the app.
 
         Raises:
-            DockerUnavailableError, OperationTimeoutError: The engine does not answer.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
         """
         return await self._attach().core.is_running(project_id, self._get_container_name(project_id))
 
@@ -374,7 +377,11 @@ class DockerService:
         return await self._attach().core.remove_orphan_databases()
 
     async def stop_all_previews(self) -> None:
-        """Stops and removes every preview of this owner. All are tried; then the first failure is raised."""
+        """Stops and removes every preview of this owner. All are tried; then the first failure is raised.
+
+        Raises:
+            ContainerConflictError, DockerUnavailableError, OperationTimeoutError, EngineError: As ``stop_preview``.
+        """
         await self._attach().core.stop_all()
 
     async def sweep(self, *, remove_orphan_databases: bool = False) -> SweepResult:
@@ -400,7 +407,8 @@ class DockerService:
         """The short answer about a project's preview.
 
         Raises:
-            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
+                nothing was known before.
         """
         preview = await self.get_preview(project_id)
         if preview is None or not preview.running:
@@ -416,7 +424,8 @@ class DockerService:
         """All that is known about a project's preview, None when it has no container and none is being made.
 
         Raises:
-            DockerUnavailableError, OperationTimeoutError: The engine does not answer and nothing was known before.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
+                nothing was known before.
         """
         core = self._attach().core
         name = self._get_container_name(project_id)
@@ -424,7 +433,11 @@ class DockerService:
         return None if values is None else Preview.model_validate(values)
 
     async def list_previews(self) -> list[Preview]:
-        """Every preview of this owner, in the order of the project ids."""
+        """Every preview of this owner, in the order of the project ids.
+
+        Raises:
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
+        """
         return [Preview.model_validate(values) for values in await self._attach().core.previews()]
 
     async def aclose(self) -> None:

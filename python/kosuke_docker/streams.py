@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
 
 from kosuke_docker._core import Events, Logs
 from kosuke_docker.models import LogLine, PreviewEvent
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Source(Protocol[T_co]):
+    @property
+    def ended(self) -> bool: ...
+    def next(self) -> Awaitable[T_co | None]: ...
+    def close(self) -> None: ...
+
+
+class _Reader(Generic[T]):
+    """Reads a native source. What is on its way when a caller gives up waiting is for the next one: nothing is lost."""
+
+    def __init__(self, source: _Source[T]) -> None:
+        self._source = source
+        self._coming: asyncio.Future[T | None] | None = None
+
+    async def next(self) -> T | None:
+        if self._coming is None:
+            if self._source.ended:
+                return None
+            self._coming = asyncio.ensure_future(self._source.next())
+        coming = self._coming
+        try:
+            value = await asyncio.shield(coming)
+        except asyncio.CancelledError:
+            if coming.cancelled():
+                self._coming = None
+            raise
+        except Exception:
+            self._coming = None
+            raise
+        self._coming = None
+        return value
+
+    def close(self) -> None:
+        self._source.close()
+        if self._coming is not None:
+            self._coming.cancel()
 
 
 class LogStream:
@@ -18,7 +61,7 @@ class LogStream:
 
     def __init__(self, begin: Callable[[], Logs]) -> None:
         self._begin = begin
-        self._logs: Logs | None = None
+        self._logs: _Reader[list[tuple[str, str, float]]] | None = None
         self._lines: deque[tuple[str, str, float]] = deque()
         self._closed = False
 
@@ -30,7 +73,7 @@ class LogStream:
             if self._closed:
                 raise StopAsyncIteration
             if self._logs is None:
-                self._logs = self._begin()
+                self._logs = _Reader(self._begin())
             lines = await self._logs.next()
             if lines is None:
                 raise StopAsyncIteration
@@ -64,7 +107,7 @@ class EventStream:
 
     def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
         self._begin = begin
-        self._events: Events | None = None
+        self._events: _Reader[dict[str, Any]] | None = None
         self._closed = False
 
     def __aiter__(self) -> EventStream:
@@ -90,7 +133,10 @@ class EventStream:
     async def _subscribe(self) -> None:
         events = await self._begin()
         # It may have been closed meanwhile.
-        self._events = None if self._closed else events
+        if self._closed:
+            events.close()
+        else:
+            self._events = _Reader(events)
 
     async def aclose(self) -> None:
         """Ends it. Nothing the second time."""

@@ -40,7 +40,10 @@ impl PostgresServer {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         match mark.filter(|mark| mark.dropping && mark.target == owned.target) {
-            Some(Mark { temporary: Some(since), .. }) if now < Duration::from_secs(since) + BUILDING => Ok(false),
+            // An app may write what it likes into its database's comment.
+            Some(Mark { temporary: Some(since), .. }) if now.as_secs().abs_diff(since) < BUILDING.as_secs() => {
+                Ok(false)
+            }
             Some(mark) => self.drop_all(connection, &owned.name, &mark).await,
             None => Ok(false),
         }
@@ -55,7 +58,8 @@ impl PostgresServer {
     ) -> Result<bool, DatabaseError> {
         let (found, role) = (find(connection, name).await?, find_role(connection, name).await?);
         let owns = found.as_ref().is_some_and(|found| found.owner == name);
-        let role = role.filter(|role| owns || role.mark.is_some());
+        let role =
+            role.filter(|role| owns || role.mark.as_ref().is_some_and(|known| known.target.owner == mark.target.owner));
         let (quoted, text) = (quote_name(name), quote_text(&mark.text()));
         if found.is_some() {
             let comment = format!("COMMENT ON DATABASE {quoted} IS {text}");

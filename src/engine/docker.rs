@@ -221,7 +221,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[async_trait]
 impl Engine for DockerEngine {
     async fn ping(&self) -> Result<(), EngineError> {
-        self.call(|client| async move { client.ping().await }).await.map(drop)
+        // Behind many long calls it would come too late, and the engine be taken for frozen: it waits for no slot.
+        let ping = async { bounded(self.timeout, self.client().await?.ping()).await };
+        tokio::time::timeout(self.timeout, ping).await.unwrap_or(Err(EngineError::Timeout(self.timeout))).map(drop)
     }
 
     async fn has_image(&self, image: &str) -> Result<bool, EngineError> {

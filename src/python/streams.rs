@@ -48,6 +48,12 @@ impl Logs {
         })
     }
 
+    /// Whether it has come to its end, so that there is nothing to wait for.
+    #[getter]
+    fn ended(&self) -> bool {
+        self.closed.is_cancelled() || self.reader.has_ended()
+    }
+
     /// Ends it: whoever waits for lines gets None.
     fn close(&self) {
         self.closed.cancel();
@@ -60,11 +66,13 @@ impl Logs {
 pub(super) struct Events {
     subscription: Arc<Mutex<Subscription>>,
     closed: CancellationToken,
+    service_closed: CancellationToken,
 }
 
 impl Events {
     pub(super) fn new(subscription: Subscription) -> Self {
-        Self { subscription: Arc::new(Mutex::new(subscription)), closed: CancellationToken::new() }
+        let service_closed = subscription.service_closed();
+        Self { subscription: Arc::new(Mutex::new(subscription)), closed: CancellationToken::new(), service_closed }
     }
 }
 
@@ -89,6 +97,12 @@ impl Events {
             let next = async { subscription.lock().await.next().await };
             Ok(closed.run_until_cancelled(next).await.flatten().map(Event))
         })
+    }
+
+    /// Whether it or the service was closed, so that there is nothing to wait for.
+    #[getter]
+    fn ended(&self) -> bool {
+        self.closed.is_cancelled() || self.service_closed.is_cancelled()
     }
 
     /// Ends it: whoever waits for an event gets None.

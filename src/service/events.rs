@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
+use super::list::PARALLEL_LOOKS;
 use super::{Inner, PreviewService};
 use crate::error::Error;
 use crate::preview::{CompileError, Phase, Preview, PreviewKey};
@@ -57,6 +60,8 @@ pub struct PreviewEvent {
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     phase: Option<Phase>,
+    /// One phase is that of containers that live and of those that ended.
+    oom_ended_it: bool,
     errors: Vec<CompileError>,
 }
 
@@ -71,7 +76,9 @@ impl Announced {
             self.errors = errors.to_vec();
             kinds.push(EventKind::Errors);
         }
-        if phase != previous_phase {
+        let oom_ended_it = now.is_some_and(|preview| preview.phase == Phase::OomKilled && !preview.running);
+        let ended = !std::mem::replace(&mut self.oom_ended_it, oom_ended_it) && oom_ended_it;
+        if phase != previous_phase || ended {
             kinds.push(if phase.is_some() { EventKind::Phase } else { EventKind::Removed });
         }
         let event = |kind| PreviewEvent {
@@ -100,23 +107,30 @@ impl PreviewService {
     pub async fn events(&self, only: Option<(PreviewKey, String)>) -> Result<Subscription, Error> {
         let inner = Arc::clone(&self.inner);
         inner.keep_warm();
+        // First: what others make while this looks around is heard of.
+        inner.watch(only.as_ref().map(|(key, _)| key));
         let previews = match &only {
             Some(one) => vec![one.clone()],
             None => inner.known_and_owned("events").await?,
         };
         // What is known already when the subscription begins is no event.
-        for (key, name) in &previews {
-            inner.recall(key, name).await.map_err(|source| Error::engine("events", Some(key), source))?;
-        }
+        let known = stream::iter(previews).map(|(key, name)| {
+            let inner = &inner;
+            async move { inner.recall(&key, &name).await.map_err(|source| Error::engine("events", Some(&key), source)) }
+        });
+        known.buffer_unordered(PARALLEL_LOOKS).try_collect::<()>().await?;
         let events = inner.registry.subscribe();
-        if only.is_none() {
-            inner.watch_all();
-        }
         Ok(Subscription { events, only: only.map(|(key, _)| key), inner })
     }
 }
 
 impl Subscription {
+    /// Is cancelled when the service is closed.
+    #[must_use]
+    pub fn service_closed(&self) -> CancellationToken {
+        self.inner.closed.clone()
+    }
+
     /// The next event; None once the service is closed.
     pub async fn next(&mut self) -> Option<PreviewEvent> {
         loop {
@@ -168,6 +182,12 @@ mod tests {
             raw: String::new(),
         });
         assert_eq!(kinds(Some(&preview)), [EventKind::Errors, EventKind::Phase]);
+        preview.phase = Phase::OomKilled;
+        preview.running = true;
+        assert_eq!(kinds(Some(&preview)), [EventKind::Phase]);
+        preview.running = false;
+        assert_eq!(kinds(Some(&preview)), [EventKind::Phase]);
+        assert_eq!(kinds(Some(&preview)), []);
         assert_eq!(kinds(None), [EventKind::Errors, EventKind::Removed]);
     }
 }

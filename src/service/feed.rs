@@ -20,6 +20,8 @@ const NEWS: usize = 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_millis(500);
 
+/// After the engine, or what stands before it, refused the stream.
+const REFUSED: Duration = Duration::from_secs(30);
 /// How long it may take to read what the engine remembers, and how long the first look waits for that.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -186,6 +188,10 @@ impl Feed {
                 }
                 up
             });
+            if let EngineError::Refused(words) = &broken {
+                log::warn!(target: "kosuke_docker::engine", "the engine refuses to tell events: {words}");
+                tokio::time::sleep(REFUSED).await;
+            }
             log::debug!(target: "kosuke_docker::engine", "the event stream broke: {broken}");
             // An engine that answers but ends every stream is not asked without pause.
             retry = if connected.elapsed() > RETRY_LAST { RETRY_FIRST } else { (retry * 2).min(RETRY_LAST) };

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::preview::{LABEL_PROJECT, Preview, PreviewKey};
 
 /// Previews looked at at once: each may wait for its probe.
-const PARALLEL_LOOKS: usize = 32;
+pub(super) const PARALLEL_LOOKS: usize = 32;
 
 impl PreviewService {
     /// The previews of this owner: those that the engine knows and those that are being made here.

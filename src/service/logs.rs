@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::monitor::{EARLY, END_PATIENCE, REFOLLOW};
 use super::{Inner, PreviewService, lock};
 use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
@@ -29,10 +30,6 @@ const CROWDED_PATIENCE: Duration = Duration::from_millis(200);
 /// After the end of a container's output: somebody else may be restarting it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(350);
 const RESTART_POLL: Duration = Duration::from_millis(50);
-/// How long the output of a container that ended may take to be read to its end.
-const END_PATIENCE: Duration = Duration::from_millis(500);
-/// The engine notes the start after the process ran, so that its first lines seem to be from before.
-const EARLY: Duration = Duration::from_millis(200);
 /// A stream that was silent for so long is opened anew, from where it was.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -86,6 +83,13 @@ impl Drop for LogReader {
 }
 
 impl LogReader {
+    /// Whether it has come to its end and all was read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let lines = lock(&self.queue.lines);
+        lines.waiting.is_empty() && lines.lost == 0 && matches!(lines.end, Some(Ok(())))
+    }
+
     /// Closes the engine's stream; what waits can still be read.
     pub fn close(&self) {
         self.reading.cancel();
@@ -107,6 +111,8 @@ impl LogReader {
                 }
                 if let Some(end) = lines.end.take() {
                     lines.end = Some(Ok(()));
+                    // For whoever else waits.
+                    self.queue.arrived.notify_one();
                     return end.err().map(Err);
                 }
             }
@@ -271,6 +277,10 @@ impl Inner {
                 joiner.finish(queue);
                 return broke.map_or(Ok(()), |source| Err(failed(source)));
             }
+            // An engine that keeps no output says so, before any came.
+            if let (Some(source @ EngineError::Refused(_)), None) = (&broke, joiner.last) {
+                return Err(failed(source.clone()));
+            }
             // Just after the last entry that was read; before any was read, from where it began.
             if let Some(last) = joiner.last {
                 start = LogStart::at(last + Duration::from_nanos(1));
@@ -282,7 +292,10 @@ impl Inner {
                 joiner.finish(queue);
                 return Ok(());
             };
-            if next.started_at != container.started_at {
+            if next.started_at == container.started_at {
+                // The stream broke, and may break again.
+                tokio::time::sleep(REFOLLOW).await;
+            } else {
                 joiner.finish(queue);
                 // With `tail` it would begin with what this run has printed by then.
                 if let (None, Some(started)) = (joiner.last, next.started_at) {

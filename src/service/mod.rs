@@ -75,6 +75,8 @@ struct Inner {
     listening: AtomicBool,
     /// Somebody wants to hear of every preview of this owner.
     watching_all: AtomicBool,
+    /// The previews that somebody wants to hear of.
+    watched: Mutex<HashSet<PreviewKey>>,
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
     patterns: Patterns,
@@ -103,6 +105,7 @@ impl PreviewService {
             feed,
             listening: AtomicBool::new(false),
             watching_all: AtomicBool::new(false),
+            watched: Mutex::default(),
             databases,
             probe,
             undone: Mutex::default(),

@@ -19,11 +19,11 @@ use crate::probe::ProbeTarget;
 use crate::readiness::{Classifier, LineSplitter, Readiness, Signal};
 
 /// After the log stream broke.
-const REFOLLOW: Duration = Duration::from_secs(1);
+pub(super) const REFOLLOW: Duration = Duration::from_secs(1);
 /// A stream that was silent for so long is opened anew: some engines send no end of it (moby#37630).
 const LOG_IDLE: Duration = Duration::from_secs(120);
 /// The engine notes the start after the process ran, so that its first lines seem to be from before.
-const EARLY: Duration = Duration::from_millis(200);
+pub(super) const EARLY: Duration = Duration::from_millis(200);
 /// When output about an error has been quiet for so long, it is taken to be whole.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Of what a container printed before this process came to it, so much is read.
@@ -31,7 +31,7 @@ const REPLAY_LINES: u32 = 2_000;
 /// How long reading that may take.
 const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the output of a container that ended may take to be read before its end is told with what there is.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const END_PATIENCE: Duration = Duration::from_millis(500);
 /// What is kept of the output of a container that ended.
 const LAST_LINES: usize = 50;
 /// The ticket's phrases: enough alone in the output of a container of a supplied engine.
@@ -216,10 +216,16 @@ impl Inner {
         let since = container.started_at.map(|started| started - EARLY);
         let mut chunks = self.engine.logs(&container.id, LogStart { since, tail: Some(REPLAY_LINES) }, false);
         let deadline = Instant::now() + END_PATIENCE;
-        while let Ok(Some(Ok(chunk))) = tokio::time::timeout_at(deadline, chunks.next()).await {
-            lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
-            classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
-        }
+        let complete = loop {
+            match tokio::time::timeout_at(deadline, chunks.next()).await {
+                Ok(Some(Ok(chunk))) => {
+                    lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
+                    classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
+                }
+                Ok(None) => break true,
+                Ok(Some(Err(_))) | Err(_) => break false,
+            }
+        };
         lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
         classifier.settle(&mut |signal| _ = readiness.signal(signal));
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
@@ -227,6 +233,7 @@ impl Inner {
             last_lines: lines.iter().map(|line| crate::readiness::without_passwords(line)).collect(),
             errors: readiness.errors().to_vec(),
             hint: readiness.hint(),
+            complete,
         }
     }
 }

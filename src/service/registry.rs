@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::{Announced, PreviewEvent};
 use super::lock;
-use super::snapshot::View;
+use super::snapshot::{View, Warm};
 use super::start::Started;
 use super::watch::Watch;
 use crate::engine::{Container, EngineEvent, State};
@@ -20,6 +20,8 @@ use crate::probe::ProbeTarget;
 
 /// How long a caller waits for a look that an event made necessary.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+/// No look takes longer.
+const LONGEST_LOOK: Duration = Duration::from_secs(3600);
 /// Events that a subscriber may be behind before it gets a gap.
 const EVENTS: usize = 1024;
 
@@ -103,7 +105,18 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.over.cancel();
+        if self.before.is_cancelled() {
+            self.over.cancel();
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Given up while it waited: who comes behind still waits for who is before.
+            let (before, over) = (self.before.clone(), self.over.clone());
+            runtime.spawn(async move {
+                before.cancelled().await;
+                over.cancel();
+            });
+        } else {
+            self.over.cancel();
+        }
     }
 }
 
@@ -158,6 +171,8 @@ pub(super) struct End {
     pub(super) last_lines: Vec<String>,
     pub(super) errors: Vec<CompileError>,
     pub(super) hint: Option<String>,
+    /// It was read to its end.
+    pub(super) complete: bool,
 }
 
 #[derive(Default)]
@@ -199,8 +214,8 @@ impl Slot {
 #[derive(Default)]
 struct Slots {
     all: HashMap<PreviewKey, Slot>,
-    /// When the latest look began that found nothing: a look from before it must not bring a preview back.
-    gone: Option<Instant>,
+    /// When the latest looks began that found nothing: one from before must not bring a preview back.
+    gone: HashMap<PreviewKey, Instant>,
 }
 
 pub(super) struct Registry {
@@ -405,13 +420,21 @@ impl Registry {
         self.seen_name(key).is_some_and(|seen| seen == name)
     }
 
-    /// Whether what is remembered is true now: looked at after the event stream began. A state that does not last is not.
+    /// Whether what is remembered is all that can be told: it was looked at after the event stream began, nothing happened
+    /// since, and its state lasts; or the engine is known not to answer.
     pub(super) fn is_warm(&self, key: &PreviewKey, name: &str) -> bool {
         let slots = lock(&self.slots);
-        let Some(seen) = slots.all.get(key).and_then(|slot| slot.seen.as_ref()) else { return false };
-        let container = &seen.container;
-        let lasting = !matches!(container.state, State::Created | State::Removing);
-        container.name == name && lasting && self.view.is_warm(container.looked)
+        let Some(slot) = slots.all.get(key) else { return false };
+        let seen = slot.seen.as_ref().filter(|seen| seen.container.name == name);
+        match self.view.warm_since() {
+            Warm::Never => false,
+            Warm::Unreachable => seen.is_some() || slot.doing.is_some(),
+            Warm::Since(began) => seen.is_some_and(|seen| {
+                let lasting = !matches!(seen.container.state, State::Created | State::Removing);
+                let whole = seen.end.as_ref().is_none_or(|end| end.complete);
+                seen.container.looked > began && slot.looking.is_none() && lasting && whole
+            }),
+        }
     }
 
     fn seen_name(&self, key: &PreviewKey) -> Option<String> {
@@ -423,7 +446,7 @@ impl Registry {
     pub(super) fn saw(&self, key: &PreviewKey, container: Container, end: Option<Arc<End>>) -> bool {
         let mut slots = lock(&self.slots);
         let known = slots.all.get(key).and_then(|slot| slot.seen.as_ref()).map(|seen| seen.container.looked);
-        if known.or(slots.gone).is_some_and(|later| later > container.looked) {
+        if known.or(slots.gone.get(key).copied()).is_some_and(|later| later > container.looked) {
             return false;
         }
         self.change_in(&mut slots, key, |slot| {
@@ -441,7 +464,8 @@ impl Registry {
         let slots = lock(&self.slots);
         let mut seen = slots.all.values().filter_map(|slot| slot.seen.as_ref());
         let seen = seen.find(|seen| seen.container.id == container.id)?;
-        (seen.container.finished_at == container.finished_at).then(|| seen.end.clone())?
+        let same = seen.container.finished_at == container.finished_at;
+        seen.end.clone().filter(|end| same && end.complete)
     }
 
     /// Takes in that a look which began at `looked` found nothing.
@@ -451,7 +475,8 @@ impl Registry {
         if known.is_some_and(|seen| seen.container.looked > looked) {
             return false;
         }
-        slots.gone = slots.gone.max(Some(looked));
+        slots.gone.retain(|_, gone| gone.elapsed() < LONGEST_LOOK);
+        slots.gone.insert(key.clone(), looked);
         self.change_in(&mut slots, key, |slot| {
             slot.seen = None;
             slot.end_record(|_| true);
@@ -479,7 +504,8 @@ impl Registry {
     pub(super) fn begin_look(&self, key: &PreviewKey) -> Option<String> {
         let mut slots = lock(&self.slots);
         let slot = slots.all.get_mut(key)?;
-        if slot.looking.is_some() || slot.is_busy() {
+        // What an operation does to the container has its own look at its end.
+        if slot.looking.is_some() || slot.doing.is_some() {
             slot.look_again = true;
             return None;
         }
@@ -491,8 +517,7 @@ impl Registry {
     /// Ends it. Tells whether something happened since it began.
     pub(super) fn end_look(&self, key: &PreviewKey) -> bool {
         self.change(key, |slot| {
-            // What an operation does has its own look at its end.
-            let again = !slot.is_busy() && std::mem::take(&mut slot.look_again);
+            let again = slot.doing.is_none() && std::mem::take(&mut slot.look_again);
             if !again && let Some(looking) = slot.looking.take() {
                 looking.cancel();
             }
@@ -640,7 +665,9 @@ mod tests {
     fn events_during_an_operation_lead_to_a_look_after_it() {
         let (registry, key) = (registry(), PreviewKey::project(1));
         let turn = registry.queue_stop(&key, "x");
+        let doing = registry.doing(&key, Phase::Stopping);
         assert_eq!(registry.begin_look(&key), None);
+        drop(doing);
         assert!(registry.finish(&key, turn));
     }
 
@@ -658,6 +685,24 @@ mod tests {
         assert!(!stop.before.is_cancelled());
         drop(opened);
         assert!(stop.before.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_a_turn_lets_nobody_pass_before_its_time() {
+        let (registry, key) = (registry(), PreviewKey::project(1));
+        let first = registry.queue_stop(&key, "x");
+        drop(registry.queue_stop(&key, "x"));
+        let third = registry.queue_stop(&key, "x");
+        assert!(tokio::time::timeout(Duration::from_millis(50), third.come()).await.is_err());
+        drop(first);
+        assert!(tokio::time::timeout(Duration::from_secs(5), third.come()).await.is_ok());
+    }
+
+    #[test]
+    fn a_look_at_one_preview_says_nothing_of_another() {
+        let (registry, first) = (registry(), Instant::now());
+        assert!(registry.gone(&PreviewKey::project(2), first + Duration::from_millis(1)));
+        assert!(registry.saw(&PreviewKey::project(1), container("a", first), None));
     }
 
     #[test]

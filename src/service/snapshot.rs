@@ -28,6 +28,15 @@ pub(super) struct View {
     probe_timeout: Duration,
 }
 
+/// Which looks events keep true.
+pub(super) enum Warm {
+    Never,
+    /// Those that began later.
+    Since(Instant),
+    /// The engine does not answer: what is remembered is all that can be told.
+    Unreachable,
+}
+
 impl View {
     pub(super) fn new(feed: Arc<Feed>, settings: &Settings) -> Self {
         Self {
@@ -48,13 +57,11 @@ impl View {
         }
     }
 
-    /// Whether a look that began then is kept true by events.
-    pub(super) fn is_warm(&self, looked: Instant) -> bool {
+    pub(super) fn warm_since(&self) -> Warm {
         match self.feed.link() {
-            Link::Up { since } => looked > since,
-            // What is remembered is all that can be told.
-            Link::Down { .. } => true,
-            Link::Idle => false,
+            Link::Up { since } => Warm::Since(since),
+            Link::Down { .. } => Warm::Unreachable,
+            Link::Idle => Warm::Never,
         }
     }
 
@@ -97,9 +104,7 @@ impl View {
             // Until it is gone, what is being stopped counts as running: an exit code would look like a crash.
             (Some(Phase::Stopping), _) | (_, State::Removing) => {
                 preview.phase = Phase::Stopping;
-                if slot.doing.is_some() {
-                    running(&mut preview, port.or(slot.last_port));
-                }
+                running(&mut preview, port.or(slot.last_port));
             }
             // Between the two halves of a restart.
             (Some(Phase::Starting), state) if !matches!(state, State::Running | State::Paused) => {

@@ -80,6 +80,8 @@ impl Inner {
         let mut healthy = None;
         if unreachable.is_none()
             && let Some(watch) = self.registry.watch_of_run(key)
+            // A paused app answers nothing.
+            && self.registry.preview(key, None).is_some_and(|preview| preview.phase != Phase::Paused)
         {
             watch.introduced().await;
             healthy = self.look_at_the_page(key, &watch, hooks).await?;
@@ -98,8 +100,7 @@ impl Inner {
         watch: &Watch,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<bool>, Error> {
-        let url = self.registry.preview(key, None).filter(|preview| preview.phase != Phase::Paused);
-        let Some(url) = url.and_then(|preview| preview.url) else { return Ok(None) };
+        let Some(url) = self.registry.preview(key, None).and_then(|preview| preview.url) else { return Ok(None) };
         if let Some(HookAnswer::Healthy(healthy)) = ask(hooks, key, HookRequest::Health(url)).await? {
             return Ok(Some(healthy));
         }

@@ -103,15 +103,14 @@ impl Inner {
                     return Ok(Outcome::Runs);
                 }
                 State::Removing => return Ok(Outcome::Gone),
-                State::Created => {
-                    let made = container.created_at.unwrap_or(SystemTime::UNIX_EPOCH);
-                    if now().duration_since(made).is_ok_and(|age| age < UNSTARTED_PATIENCE) {
-                        // Another process may be about to start it.
-                        tokio::time::sleep(POLL).await;
-                        continue;
-                    }
-                }
-                State::Exited | State::Unknown => {}
+                State::Unknown => return Err(EngineError::Refused("its state is not known here: it was left".into())),
+                State::Created | State::Exited => {}
+            }
+            // Another process may be about to start it, or to start it again.
+            let since = container.finished_at.or(container.created_at).unwrap_or(SystemTime::UNIX_EPOCH);
+            if now().duration_since(since).is_ok_and(|age| age < UNSTARTED_PATIENCE) {
+                tokio::time::sleep(POLL).await;
+                continue;
             }
             return self.remove_swept(key, &container).await;
         }

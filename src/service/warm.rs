@@ -4,15 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::Inner;
 use super::feed::{Listener, News};
 use super::registry::Registry;
+use super::{Inner, lock};
 use crate::engine::{Container, EngineEvent, EventKind, State};
 use crate::error::EngineError;
 use crate::preview::{LABEL_START, PreviewKey};
-
-/// Looks that later ones overtook before what they say is taken as it is.
-const MAX_LOOKS: usize = 5;
 
 impl Inner {
     /// From the first call on: one listener per service. A supplied engine is asked each time.
@@ -50,7 +47,7 @@ impl Inner {
             return;
         }
         let Some(key) = self.registry.of_event(event) else {
-            if let Some(key) = labelled.filter(|_| self.watching_all.load(Ordering::Relaxed)) {
+            if let Some(key) = labelled.filter(|key| self.is_watched(key)) {
                 self.get_to_know(key, event.name.clone());
             }
             return;
@@ -65,9 +62,16 @@ impl Inner {
         self.look_soon(&key);
     }
 
-    /// Every preview of this owner is looked at, from now on.
-    pub(super) fn watch_all(&self) {
-        self.watching_all.store(true, Ordering::Relaxed);
+    /// From now on a preview (None: every one of this owner) is looked at, whoever makes it.
+    pub(super) fn watch(&self, only: Option<&PreviewKey>) {
+        match only {
+            None => self.watching_all.store(true, Ordering::Relaxed),
+            Some(key) => drop(lock(&self.watched).insert(key.clone())),
+        }
+    }
+
+    fn is_watched(&self, key: &PreviewKey) -> bool {
+        self.watching_all.load(Ordering::Relaxed) || lock(&self.watched).contains(key)
     }
 
     async fn look_at_everything(self: &Arc<Self>) {
@@ -76,8 +80,8 @@ impl Inner {
                 for container in listed {
                     if container.state == State::Created && self.is_undone(&container.labels) {
                         self.remove_undone(&container.id).await;
-                    } else if self.watching_all.load(Ordering::Relaxed)
-                        && let Some(key) = Registry::labelled(&container.labels, &self.settings.preview_owner)
+                    } else if let Some(key) = Registry::labelled(&container.labels, &self.settings.preview_owner)
+                        && self.is_watched(&key)
                     {
                         self.get_to_know(key, container.name);
                     }
@@ -126,19 +130,14 @@ impl Inner {
         self.look(key, name).await
     }
 
-    /// Asks the engine about a preview's container and takes in what it says.
+    /// Asks the engine about a preview's container and takes in what it says, unless a later look is known already.
     pub(super) async fn look(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<(), EngineError> {
-        for _ in 0..MAX_LOOKS {
-            let looked = Instant::now();
-            let found = self.engine.inspect(name).await?;
-            let taken = match found.filter(|container| self.check_ours(key, container).is_ok()) {
-                Some(container) => self.saw(key, container).await,
-                None => self.registry.gone(key, looked),
-            };
-            if taken {
-                break;
-            }
-        }
+        let looked = Instant::now();
+        let found = self.engine.inspect(name).await?;
+        match found.filter(|container| self.check_ours(key, container).is_ok()) {
+            Some(container) => self.saw(key, container).await,
+            None => self.registry.gone(key, looked),
+        };
         Ok(())
     }
 
@@ -160,7 +159,7 @@ impl Inner {
     }
 
     fn is_undone(&self, labels: &std::collections::HashMap<String, String>) -> bool {
-        labels.get(LABEL_START).is_some_and(|token| super::lock(&self.undone).contains(token))
+        labels.get(LABEL_START).is_some_and(|token| lock(&self.undone).contains(token))
     }
 
     /// A create that was not answered in time may be carried out later.

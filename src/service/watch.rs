@@ -262,7 +262,7 @@ impl Watch {
         let Some(target) = &self.target else { return };
         let mut state = self.state.subscribe();
         let mut unasked_host = public_host;
-        let mut retry = RETRY_FIRST;
+        let (mut retry, mut unreached) = (RETRY_FIRST, SILENT_POLL);
         loop {
             if state.wait_for(|state| state.replayed).await.is_err() {
                 return;
@@ -296,9 +296,15 @@ impl Watch {
                     let said = state.wait_for(|state| state.readiness.is_up());
                     drop(tokio::time::timeout(SILENT_POLL, said).await);
                 }
+                // Some say that they are up before they are, and a connection that is refused costs them nothing.
+                Answer::NoServer => {
+                    self.pause(unreached, &mut edits).await;
+                    unreached = (unreached * 2).min(RETRY_MAX);
+                }
                 _ => {
                     let edited = self.pause(retry, &mut edits).await;
                     retry = if edited { RETRY_FIRST } else { (retry * 2).min(RETRY_MAX) };
+                    unreached = SILENT_POLL;
                 }
             }
         }
