@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import services
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 PROGRAMS = ("chromium", "google-chrome")
 OPTIONS = (
@@ -137,7 +138,7 @@ class Browser:
             TimeoutError: There is none.
         """
         deadline = time.monotonic() + PATIENCE
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", trust_env=False) as client:
+        async with self._client() as client:
             while True:
                 targets = (await client.get("/json/list")).json()
                 found = next((one for one in targets if one["url"].startswith(address)), None)
@@ -161,8 +162,16 @@ class Browser:
         return page
 
     async def close(self) -> None:
-        """Lets go of its targets."""
+        """Tells it to end; it may be gone before it answers."""
+        async with self._client() as client:
+            version = (await client.get("/json/version")).json()
+        with contextlib.suppress(ConnectionClosed):
+            async with connect(version["webSocketDebuggerUrl"], proxy=None) as socket:
+                await Target(socket).call("Browser.close")
         await self._open.aclose()
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", trust_env=False)
 
 
 def _port(folder: Path) -> int | None:
@@ -186,8 +195,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Lets it end its own processes, so that none is left to whoever reaps orphans."""
-    process.terminate()
+    """Lets it end its own processes first, so that none is left to whoever reaps orphans."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(END_SECONDS)
     with contextlib.suppress(ProcessLookupError):
@@ -213,6 +221,7 @@ async def running(folder: Path) -> AsyncIterator[Browser]:
         try:
             yield browser
         finally:
-            await browser.close()
+            with contextlib.suppress(httpx.TransportError):  # It has died.
+                await browser.close()
     finally:
         await asyncio.to_thread(_end, process)
