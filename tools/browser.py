@@ -38,9 +38,10 @@ OPTIONS = (
     "--remote-debugging-port=0",
 )
 PUSHES = {"Network.webSocketFrameReceived", "Network.eventSourceMessageReceived"}
+KINDS = ("page", "iframe")
 LOG = "output.log"
 PATIENCE = 60
-END_SECONDS = 10
+END_SECONDS = 2
 PAUSE = 0.05
 
 
@@ -141,7 +142,7 @@ class Browser:
         async with self._client() as client:
             while True:
                 targets = (await client.get("/json/list")).json()
-                found = next((one for one in targets if one["url"].startswith(address)), None)
+                found = next((one for one in targets if one["type"] in KINDS and one["url"].startswith(address)), None)
                 if found is not None:
                     break
                 if time.monotonic() > deadline:
