@@ -128,11 +128,11 @@ impl Inner {
             return;
         }
         let edits = Edits::of(self.settings.projects_dir.join(key.folder_name()));
+        let (patience, is_heard) = (self.settings.preview_warmup_timeout, || self.registry.is_heard());
         tokio::select! {
             () = self.follow_output(key, watch) => {}
-            // Only when there is no address to ask.
-            () = watch.drive(&self.probe, self.settings.preview_warmup_timeout, edits, self.public_host()),
-                if watch.has_target() => {}
+            // Only when there is an address to ask.
+            () = watch.drive(&self.probe, patience, edits, self.public_host(), is_heard), if watch.has_target() => {}
         }
     }
 

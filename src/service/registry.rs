@@ -257,7 +257,7 @@ impl Registry {
 
     /// Announces what changed. Under the lock of the slots, so that events come in order.
     fn tell(&self, key: &PreviewKey, slot: &mut Slot) {
-        if self.events.receiver_count() > 0 {
+        if self.is_heard() {
             let now = self.view.preview(key, slot, None);
             for event in slot.announced.next(key, now.as_ref()) {
                 // Err: the last subscriber left just now.
@@ -282,10 +282,15 @@ impl Registry {
         }
     }
 
+    /// Whether anybody wants to hear of changes.
+    pub(super) fn is_heard(&self) -> bool {
+        self.events.receiver_count() > 0
+    }
+
     /// What changes from now on.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<PreviewEvent> {
         let mut slots = lock(&self.slots);
-        if self.events.receiver_count() == 0 {
+        if !self.is_heard() {
             // Nobody listened: what happened meanwhile is no news.
             for (key, slot) in &mut slots.all {
                 let now = self.view.preview(key, slot, None);

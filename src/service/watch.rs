@@ -18,6 +18,8 @@ const SILENT_POLL: Duration = Duration::from_millis(500);
 /// Pauses after a request that was not answered as hoped: this, doubled each time, to the maximum.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether anybody listens.
+const LISTENERS: Duration = Duration::from_secs(1);
 /// How long after it begins to follow a container callers wait for its history and its first answer.
 const INTRODUCTION: Duration = Duration::from_secs(1);
 
@@ -257,8 +259,16 @@ impl Watch {
 
     /// Asks while the log and the events do not tell: until the page has been compiled, and again when errors stand and
     /// a file of the project changed, or after an OOM.
-    /// `public_host`: under which name people ask, where that is one that a server may refuse.
-    pub(super) async fn drive(&self, probe: &Probe, deadline: Duration, mut edits: Edits, public_host: Option<String>) {
+    /// `public_host`: under which name people ask, where that is one that a server may refuse. `is_heard`: whether anybody
+    /// wants to hear of changes, so that an edit that breaks the page is looked for, too: some servers say nothing of it.
+    pub(super) async fn drive(
+        &self,
+        probe: &Probe,
+        deadline: Duration,
+        mut edits: Edits,
+        public_host: Option<String>,
+        is_heard: impl Fn() -> bool,
+    ) {
         let Some(target) = &self.target else { return };
         let mut state = self.state.subscribe();
         let mut unasked_host = public_host;
@@ -278,9 +288,15 @@ impl Watch {
                     self.modify(|state| _ = state.readiness.signal(Signal::Problem(Problem::RefusedHost(host))));
                 }
                 retry = RETRY_FIRST;
-                drop(state.wait_for(|state| !state.is_settled()).await);
-                // What is new came by the log or an event: a request now would find the same.
-                self.pause(retry, &mut edits).await;
+                let heard = is_heard();
+                let unsettled = async { drop(state.wait_for(|state| !state.is_settled()).await) };
+                tokio::select! {
+                    // What is new came by the log or an event: a request now would find the same.
+                    () = unsettled => drop(self.pause(retry, &mut edits).await),
+                    () = edits.next(), if heard => drop(self.ask(probe, target, deadline).await),
+                    // Somebody may listen by now.
+                    () = tokio::time::sleep(LISTENERS), if !heard => {}
+                }
                 continue;
             }
             self.modify(|state| state.warming = up);

@@ -174,11 +174,10 @@ async def test_a_mended_file_is_noticed_though_nobody_asks(
             before = await requests(url)
             began = time.monotonic()
             page.write_text(f"mended {round_}")
-            phases: list[str] = []
-            while not phases or phases[-1] != "ready":
+            while True:
                 event = await asyncio.wait_for(anext(events), SECONDS)
-                if event.kind == "phase":
-                    phases.append(event.preview.phase)
+                if event.kind == "phase" and event.preview.phase == "ready":
+                    break
             took = time.monotonic() - began
             record_property("edit_to_ready_seconds", took)
             assert took < MENDED_SECONDS
@@ -208,6 +207,34 @@ async def test_an_edit_that_mends_nothing_costs_few_requests(world: Any) -> None
         assert (await service.get_preview(7)).phase == "compile_error"
         await asyncio.sleep(0.05)
     assert await requests(url) - before <= 3
+
+
+async def test_whoever_listens_hears_of_an_edit_that_breaks_the_page_in_silence(world: Any) -> None:
+    """Turbopack says nothing of a broken page until somebody asks for it."""
+    folder: Path = world.project(7)
+    page = folder / "page.js"
+    page.write_text("well")
+    service = world.service()
+    url = await service.start_preview(7, {"PAGE": "page.js"}, wait="ready")
+    before = await requests(url)
+    async with service.events(7) as events, asyncio.timeout(15):
+        # The first look at the folder has to be made before it is edited.
+        written = asyncio.create_task(_break(page))
+        while (event := await anext(events)).kind != "errors":
+            pass
+        written.cancel()
+    assert event.preview is not None
+    assert [error.file for error in event.preview.errors] == ["app/page.js"]
+    assert await requests(url) - before <= 6
+
+
+async def _break(page: Path) -> None:
+    """Edits the page again and again: nothing tells from outside when its folder is first looked at."""
+    number = 0
+    while True:
+        number += 1
+        page.write_text(f"BROKEN {number}")
+        await asyncio.sleep(2)
 
 
 async def test_a_broken_page_that_nobody_edits_is_asked_less_and_less(world: Any) -> None:

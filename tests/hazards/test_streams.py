@@ -31,6 +31,7 @@ async def test_leaving_it_frees_its_connection(fake: Any, fake_engine: FakeEngin
     await asyncio.sleep(0)
     before = fake_engine.connections
     readers = [service.logs(7) for _ in range(10)]
+    reader = None
     for reader in readers:
         await asyncio.wait_for(anext(reader), SECONDS)
     await eventually(lambda: fake_engine.connections >= before + 10)
@@ -46,12 +47,11 @@ async def test_leaving_it_frees_its_connection(fake: Any, fake_engine: FakeEngin
         # Whatever was said is taken; then each waits.
         waiting = [asyncio.create_task(collect(reader)) for reader in readers]
         await asyncio.wait(waiting, timeout=0.1)
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        del waiting, task
+        while waiting:
+            waiting[-1].cancel()
+            await asyncio.wait([waiting.pop()])
     readers.clear()
-    del reader
+    reader = None
     # A connection without a request may be kept for the next one.
     await eventually(lambda: fake_engine.connections <= before + 1)
     assert time.monotonic() - began < 1.5
@@ -137,6 +137,7 @@ async def test_a_slow_subscriber_gets_a_gap(fake: Any, fake_engine: FakeEngine) 
     await service.start_preview(7, wait="ready")
     name = fake.name(7)
     async with service.events(7) as slow, service.events(7) as quick:
+        event = None
         for number in range(1100):
             fake_engine.set_paused(name, paused=number % 2 == 0)
             event = await asyncio.wait_for(anext(quick), SECONDS)
@@ -145,6 +146,7 @@ async def test_a_slow_subscriber_gets_a_gap(fake: Any, fake_engine: FakeEngine) 
         first = await asyncio.wait_for(anext(slow), SECONDS)
         assert (first.kind, first.project_id, first.preview) == ("gap", None, None)
         rest = [await asyncio.wait_for(anext(slow), SECONDS) for _ in range(1024)]
+        assert event is not None
         assert rest[-1].at == event.at
         assert all(event.kind == "phase" for event in rest)
     fake_engine.set_paused(name, paused=True)
