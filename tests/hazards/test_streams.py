@@ -137,17 +137,16 @@ async def test_a_slow_subscriber_gets_a_gap(fake: Any, fake_engine: FakeEngine) 
     await service.start_preview(7, wait="ready")
     name = fake.name(7)
     async with service.events(7) as slow, service.events(7) as quick:
-        event = None
+        events = []
         for number in range(1100):
             fake_engine.set_paused(name, paused=number % 2 == 0)
-            event = await asyncio.wait_for(anext(quick), SECONDS)
+            events.append(event := await asyncio.wait_for(anext(quick), SECONDS))
             assert event.kind == "phase"
             assert event.preview.phase == ("paused" if number % 2 == 0 else "ready")
         first = await asyncio.wait_for(anext(slow), SECONDS)
         assert (first.kind, first.project_id, first.preview) == ("gap", None, None)
         rest = [await asyncio.wait_for(anext(slow), SECONDS) for _ in range(1024)]
-        assert event is not None
-        assert rest[-1].at == event.at
+        assert rest[-1].at == events[-1].at
         assert all(event.kind == "phase" for event in rest)
     fake_engine.set_paused(name, paused=True)
     fake_engine.set_paused(name, paused=False)
