@@ -18,6 +18,7 @@ __all__ = [
     "event_kinds",
     "hook_names",
     "log_streams",
+    "pending_calls",
     "phase_names",
     "random_port",
     "release_runtime",
@@ -185,6 +186,9 @@ def container_name(prefix: str, project_id: object) -> str:
 
 def hook_names() -> list[str]:
     """The names of the hooks that Python may replace."""
+
+def pending_calls() -> int:
+    """How many calls have an answer that their loop has not taken in."""
 
 def phase_names() -> list[str]:
     """The names of the phases."""

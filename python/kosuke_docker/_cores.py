@@ -20,6 +20,7 @@ from kosuke_docker.settings import Settings
 _EXIT_PATIENCE = 1.0
 """Seconds that the process's end waits for tasks that are ending."""
 _ANSWER_POLL = 0.005
+_ANSWER_PATIENCE = 0.25
 
 
 class Attachment:
@@ -108,4 +109,9 @@ def _at_exit() -> None:
     deadline = time.monotonic() + _EXIT_PATIENCE
     for attachment in mine:
         attachment.core.close_now(max(0.0, deadline - time.monotonic()))
+    # A thread whose loop goes on takes in its answers through native frames: CPython 3.11 would end it within them, and
+    # the process with it (pthread_exit cannot unwind them). A loop that is closed takes in nothing: not waited for long.
+    deadline = time.monotonic() + _ANSWER_PATIENCE
+    while mine and _core.pending_calls() > 0 and time.monotonic() < deadline:
+        time.sleep(_ANSWER_POLL)
     _core.shutdown(_EXIT_PATIENCE / 2)

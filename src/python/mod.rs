@@ -97,6 +97,12 @@ mod _core {
         runtime::release().map_err(|()| pyo3::exceptions::PyBlockingIOError::new_err("calls are being answered"))
     }
 
+    /// How many calls have an answer that their loop has not taken in.
+    #[pyfunction]
+    fn pending_calls() -> usize {
+        runtime::pending_calls()
+    }
+
     /// Called before Python forks.
     #[pyfunction]
     fn before_fork(py: Python<'_>) {

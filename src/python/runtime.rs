@@ -103,6 +103,11 @@ pub(super) fn release() -> Result<Option<Ending>, ()> {
     }
 }
 
+/// How many awaitables have a result that their loop has not taken in.
+pub(super) fn pending_calls() -> usize {
+    keepers(|keepers| keepers.calls)
+}
+
 /// Hears that the loop has taken in an awaitable's result.
 #[pyfunction]
 fn call_is_over(_future: &Bound<'_, PyAny>) {
