@@ -110,7 +110,7 @@ def _at_exit() -> None:
     for attachment in mine:
         attachment.core.close_now(max(0.0, deadline - time.monotonic()))
     # A thread whose loop goes on takes in its answers through native frames: CPython 3.11 would end it within them, and
-    # the process with it (pthread_exit cannot unwind them). A loop that is closed takes in nothing: not waited for long.
+    # the process with it (pthread_exit cannot unwind them). A loop that is closed takes in nothing, so not for long.
     deadline = time.monotonic() + _ANSWER_PATIENCE
     while mine and _core.pending_calls() > 0 and time.monotonic() < deadline:
         time.sleep(_ANSWER_POLL)
