@@ -19,6 +19,7 @@ TELL_SECONDS = 30
 
 pytestmark = [
     pytest.mark.timeout(600),  # The first time of a stack installs it.
+    # Not in CI: the installs alone take longer than all of its tests. Skipped with this reason printed.
     pytest.mark.skipif(not SOAK, reason="installs twenty stacks: `make soak` runs them"),
 ]
 
@@ -29,16 +30,7 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[br
         yield made
 
 
-SILENT = {"next15-turbopack": "prints nothing of a page that an edit broke until it is asked for, and nobody asks"}
-"""Where this fails, and why. A caller who polls the preview is told within the probe's time to live."""
-
-
-def _of(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason=SILENT[name], strict=False)] if name in SILENT else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [_of(name) for name in stacks.STACKS])
+@pytest.mark.parametrize("name", stacks.STACKS)
 async def test_a_stack_starts_breaks_and_is_mended(world: Any, chromium: browser.Browser, name: str) -> None:
     stack = await asyncio.to_thread(stacks.copy, name, world.folder / "1")
     page = world.folder / "1" / stack.page

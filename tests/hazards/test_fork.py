@@ -30,7 +30,7 @@ def in_child(work):
         if time.monotonic() > ends:
             os.kill(child, 9); os.waitpid(child, 0)
             raise SystemExit("the child hangs")
-        time.sleep(0.01)
+        time.sleep(0.01)  # Between two looks: waitpid knows no time-out, and a child that hangs must not hang the test.
     assert os.waitstatus_to_exitcode(status) == 0
 
 def bounded(awaitable):
