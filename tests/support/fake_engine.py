@@ -336,6 +336,7 @@ class FakeEngine:
         self._events: list[dict[str, Any]] = []
         self._last_event = 0
         self._event_connections = 0
+        self._log_connections = 0
         self.events_asked: list[dict[str, str]] = []
         """The queries of the calls for events."""
         self.pages: set[asyncio.Transport] = set()
@@ -394,6 +395,10 @@ class FakeEngine:
     @property
     def event_connections(self) -> int:
         return self._event_connections
+
+    @property
+    def log_connections(self) -> int:
+        return self._log_connections
 
     def containers(self, prefix: str = "") -> list[FakeContainer]:
         return [container for container in list(self._containers.values()) if container.name.startswith(prefix)]
@@ -1000,6 +1005,14 @@ class FakeEngine:
         return Answer(stream=self._log_stream(request, self._find(name)))
 
     async def _log_stream(self, request: Request, container: FakeContainer) -> AsyncIterator[bytes]:
+        self._log_connections += 1
+        try:
+            async for piece in self._logs_of(request, container):
+                yield piece
+        finally:
+            self._log_connections -= 1
+
+    async def _logs_of(self, request: Request, container: FakeContainer) -> AsyncIterator[bytes]:
         since, tail = request.moment("since"), request.query.get("tail", "all")
         streams = {number for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if request.flag(name)}
         yield b""

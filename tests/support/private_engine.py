@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,11 @@ class PrivateEngine:
 
     def freeze(self) -> None:
         """It keeps its connections and its socket, and answers nothing."""
-        self._ours().send_signal(signal.SIGSTOP)
+        process = self._ours()
+        process.send_signal(signal.SIGSTOP)
+        # The signal is sent and not waited for, and a thread that still runs would answer.
+        while not all(_is_stopped(thread) for thread in Path(f"/proc/{process.pid}/task").iterdir()):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self._ours().send_signal(signal.SIGCONT)
@@ -132,6 +137,15 @@ class PrivateEngine:
     def _remove_bridge(self) -> None:
         if self._has_bridge():
             subprocess.run(["ip", "link", "del", self.bridge], check=True)
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        stat = (thread / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # It ended meanwhile.
+    # The state follows the name, which is in parentheses and may hold any character.
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 @contextlib.contextmanager
