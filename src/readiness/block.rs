@@ -2,7 +2,7 @@
 
 use super::marker::Format;
 use super::place::leading;
-use super::words::begins;
+use super::words::Beginnings;
 
 /// More of a block is not kept: what matters comes first.
 const MAX_LINES: usize = 64;
@@ -88,7 +88,7 @@ impl Block {
             || text.len() < line.len()
             || self.message
             || self.headed
-            || begins(text, &MORE)
+            || MORE.begin(text)
             || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
             || self.blank && leading(text, true).is_some()
     }
@@ -100,11 +100,13 @@ pub(super) fn is_frame(line: &str) -> bool {
     let rest = text.strip_prefix('>').unwrap_or(text).trim_ascii_start();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let rest = rest[digits..].trim_ascii_start();
-    begins(rest, &["|", "│", "┃"]) || digits == 0 && begins(rest, &[": ", "at ", "⁃ "])
+    rest.starts_with(['|', '│', '┃']) || digits == 0 && STACK.begin(rest)
 }
 
+static STACK: Beginnings = Beginnings::new(&[": ", "at ", "⁃ "]);
+
 /// How lines begin that go on with a report after a blank line.
-const MORE: [&str; 42] = [
+static MORE: Beginnings = Beginnings::new(&[
     "Error",
     "error",
     "Caused by",
@@ -147,4 +149,4 @@ const MORE: [&str; 42] = [
     "src/",
     "SyntaxError",
     "^",
-];
+]);

@@ -84,13 +84,13 @@ fn signal(block: &Block, error: CompileError) -> Signal {
 
 fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
     // Code and stack of an open report quote anything, and servers do not speak from that far in.
-    let text = |line| std::str::from_utf8(line).ok();
-    if let Some(block) = &mut reports.open[stream]
-        && let Some(line) = text(line)
-        && (line.starts_with("    ") || is_frame(line))
-    {
-        block.push_frame(line);
-        return;
+    let mut text = None;
+    if let Some(block) = &mut reports.open[stream] {
+        text = std::str::from_utf8(line).ok();
+        if let Some(line) = text.filter(|line| line.starts_with("    ") || is_frame(line)) {
+            block.push_frame(line);
+            return;
+        }
     }
     let own = patterns.ready.is_some() || patterns.error.is_some();
     let keys = Keys::of(line);
@@ -98,7 +98,7 @@ fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], 
         return;
     }
     let whole;
-    let line = if let Some(line) = text(line) {
+    let line = if let Some(line) = text.or_else(|| std::str::from_utf8(line).ok()) {
         line
     } else {
         whole = String::from_utf8_lossy(line);

@@ -79,7 +79,10 @@ impl LineSplitter {
                         return &chunk[at..];
                     }
                     b'\r' => self.carriage_return = true,
-                    0x1b => self.escape = Escape::Started,
+                    0x1b => match colour(&chunk[at..]) {
+                        Some(length) => at += length,
+                        None => self.escape = Escape::Started,
+                    },
                     _ => {
                         let start = at - 1;
                         // A run between two colours is short, a run in a long line is not.
@@ -140,6 +143,13 @@ impl LineSplitter {
         let room = MAX_LINE - self.line.len();
         self.line.extend_from_slice(&run[..run.len().min(room)]);
     }
+}
+
+/// The length of a colour, `[1;32m`, which nearly every escape sequence is: one that is whole needs no states.
+fn colour(bytes: &[u8]) -> Option<usize> {
+    let parameters = bytes.strip_prefix(b"[")?;
+    let length = parameters.iter().position(|byte| !byte.is_ascii_digit() && *byte != b';')?;
+    (parameters[length] == b'm').then_some(length + 2)
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ macro_rules! keywords {
 keywords! {
     Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
-    NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", Env = "process.env", Script = "cript",
+    NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", Env = "process.env",
+    NoScript = "issing script: ", NoneFound = "cript not found ", NoRun = "error Command \"",
+    Scan = "Failed to run dependency scan", Scans = "Failed to scan for dependencies",
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
     View = "You can now view", Listening = "istening", Running = "unning ", Option = "nknown option",
     Argument = "nknown argument", InUseCode = "EADDRINUSE", Build = "built in",
@@ -204,8 +206,7 @@ fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys
     if text.starts_with("failed to load config from") || text.starts_with("Failed to load PostCSS config") {
         return opens(Format::Config);
     }
-    let failed = keys.any(&[Key::Failed]);
-    if failed && (text.contains("Failed to run dependency scan") || text.contains("Failed to scan for dependencies")) {
+    if keys.any(&[Key::Scan, Key::Scans]) {
         return opens(Format::Vite);
     }
     if text.starts_with("✘ [ERROR]") {
@@ -428,8 +429,8 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
     if keys.any(&[K::Expose]) && text.contains("--host to expose") {
         return Some(Problem::LocalhostOnly);
     }
-    if keys.any(&[K::Script, K::NotFound])
-        && let Some(problem) = missing(text)
+    if keys.any(&[K::NoScript, K::NoneFound, K::NoRun, K::NotFound])
+        && let Some(problem) = missing(text, keys)
     {
         return Some(problem);
     }
@@ -460,9 +461,11 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
 }
 
 /// `npm error Missing script: "dev"`, `sh: 1: next: not found`, `bash: next: command not found`.
-fn missing(text: &str) -> Option<Problem> {
-    for said in ["issing script: ", "cript not found ", "error Command \""] {
-        if let Some((_, rest)) = text.split_once(said) {
+fn missing(text: &str, keys: Keys) -> Option<Problem> {
+    for key in [Key::NoScript, Key::NoneFound, Key::NoRun] {
+        if keys.any(&[key])
+            && let Some((_, rest)) = text.split_once(KEYWORDS[key as usize])
+        {
             let name = rest.trim_start_matches('"').split('"').next().unwrap_or(rest);
             return Some(Problem::NoScript(name.to_owned()));
         }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem;
 
-use super::words::{after, begins};
+use super::words::Beginnings;
 
 /// A file as it was printed, and the position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,13 +121,22 @@ pub(super) fn anywhere(text: &str) -> Option<Place<'_>> {
 }
 
 /// What stands before a path of the project.
-const ROOTS: [&str; 9] =
-    ["webpack-internal:///", "file://", "turbopack:///", "[project]/", "(rsc)/", "(ssr)/", "script:", "/app/", "./"];
+static ROOTS: Beginnings = Beginnings::new(&[
+    "webpack-internal:///",
+    "file://",
+    "turbopack:///",
+    "[project]/",
+    "(rsc)/",
+    "(ssr)/",
+    "script:",
+    "/app/",
+    "./",
+]);
 
 /// The file relative to the project's folder. None for the code of others.
 pub(super) fn in_project(file: &str) -> Option<&str> {
     let mut file = file.split('?').next().unwrap_or(file);
-    while let Some(shorter) = after(file, &ROOTS) {
+    while let Some(shorter) = ROOTS.after(file) {
         file = shorter;
     }
     // A kit names the modules of the project from its root.
@@ -137,6 +146,7 @@ pub(super) fn in_project(file: &str) -> Option<&str> {
     (!is_foreign(file) && is_source(file)).then_some(file)
 }
 
+static FOREIGN: Beginnings = Beginnings::new(&["node:", ".next/"]);
 static PACKAGES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("node_modules/"));
 
 /// Builds what is built at first use.
@@ -146,7 +156,7 @@ pub(super) fn prepare() {
 
 /// Whether a path, or a call that holds one, is the code of others.
 pub(super) fn is_foreign(text: &str) -> bool {
-    begins(text, &["node:", ".next/"]) || PACKAGES.find(text.as_bytes()).is_some()
+    FOREIGN.begin(text) || PACKAGES.find(text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

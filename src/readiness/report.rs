@@ -8,13 +8,13 @@ use super::block::MAX_BYTES;
 use super::marker::{Format, after_clock};
 use super::place::{self, Place, anywhere, in_project, is_foreign, is_source, leading, number};
 use super::redact::without_passwords;
-use super::words::{Finder, after, begins, lines};
+use super::words::{Beginnings, Finder, lines};
 use crate::preview::{CompileError, ErrorKind};
 
 /// The errors that a block tells of. None, where it turns out to be ordinary output.
 pub(super) fn errors(format: Format, block: &str) -> Vec<CompileError> {
     let mut found: Vec<CompileError> = Vec::new();
-    if format == Format::Vite && block.contains(UNRESOLVED) {
+    if format == Format::Vite && lines(block).next().is_some_and(|head| head.contains(UNRESOLVED)) {
         found.extend(unresolved(block));
     } else if matches!(format, Format::Next | Format::Webpack) && has_sections(block) {
         let mut start = 0;
@@ -51,7 +51,8 @@ fn unresolved(block: &str) -> impl Iterator<Item = CompileError> {
 
 /// Most reports are of one error, which a search tells sooner than a look at each line.
 fn has_sections(block: &str) -> bool {
-    ["\n\n./", "\n\n../", "\n\n/"].iter().any(|word| memmem::find(block.as_bytes(), word.as_bytes()).is_some())
+    let mut blank = memmem::find_iter(block.as_bytes(), "\n\n");
+    blank.any(|at| matches!(block.as_bytes().get(at + 2), Some(b'.' | b'/')))
 }
 
 /// Where further errors of one report begin: Turbopack and `next build` put one below the other, without a mark.
@@ -138,7 +139,7 @@ impl<'a> Draft<'a> {
     fn line(&mut self, line: &'a str, strict: bool) {
         let text = line.trim_ascii();
         let Some(&first) = text.as_bytes().first() else { return };
-        if let Some(call) = after(text, &["at ", "⁃ "]) {
+        if let Some(call) = CALL.after(text) {
             self.called = true;
             if self.call.is_none() && self.told.is_none_or(|told| told.line.is_none()) && !is_foreign(call) {
                 self.call = anywhere(call).filter(|place| in_project(place.file).is_some());
@@ -160,7 +161,7 @@ impl<'a> Draft<'a> {
         if self.is_whole() {
             return;
         }
-        if begins(text, &ASIDES) {
+        if ASIDES.begin(text) {
             return;
         }
         let mut body = body(text);
@@ -325,8 +326,11 @@ fn is_path(word: &str) -> bool {
 
 const EVALUATING: &str = "Error when evaluating SSR module";
 
+/// How a line of a stack begins.
+static CALL: Beginnings = Beginnings::new(&["at ", "⁃ "]);
+
 /// Lines beside the message.
-const ASIDES: [&str; 11] = [
+static ASIDES: Beginnings = Beginnings::new(&[
     "Plugin:",
     "Import trace",
     "Stack trace",
@@ -338,7 +342,7 @@ const ASIDES: [&str; 11] = [
     "- /",
     "> ",
     "[50",
-];
+]);
 
 /// Lines that say that something failed, but not what.
 const HEADLINES: [&str; 16] = [
@@ -361,7 +365,7 @@ const HEADLINES: [&str; 16] = [
 ];
 
 /// What tools put before a message.
-const PREFIXES: [&str; 36] = [
+static PREFIXES: Beginnings = Beginnings::new(&[
     "⨯ ",
     "error - ",
     "- error ",
@@ -398,7 +402,7 @@ const PREFIXES: [&str; 36] = [
     "[GET] ",
     "ℹ ",
     "Error:",
-];
+]);
 
 /// The text without what tools put before the message.
 fn body(text: &str) -> &str {
@@ -415,7 +419,7 @@ fn body(text: &str) -> &str {
 fn strip(mut text: &str) -> &str {
     loop {
         text = text.trim_start();
-        let shorter = after(text, &PREFIXES).or_else(|| code(text));
+        let shorter = PREFIXES.after(text).or_else(|| code(text));
         match shorter {
             Some(shorter) => text = shorter,
             None => break,

@@ -24,7 +24,7 @@ impl Finder {
         let mut state = self.start;
         for &byte in text {
             state = self.automaton.next_state(Anchored::No, state, byte);
-            if self.automaton.is_special(state) && self.automaton.is_match(state) {
+            if self.automaton.is_match(state) {
                 for index in 0..self.automaton.match_len(state) {
                     take(self.automaton.match_pattern(state, index).as_usize());
                 }
@@ -33,11 +33,37 @@ impl Finder {
     }
 }
 
-/// The text after the first of the words that it begins with.
-pub(super) fn after<'a>(text: &'a str, words: &[&str]) -> Option<&'a str> {
-    // Most words are told apart by their first byte, which needs no call.
-    let first = text.as_bytes().first();
-    words.iter().filter(|word| word.as_bytes().first() == first).find_map(|word| text.strip_prefix(word))
+/// Words that a text may begin with. Most texts begin with none, which their first byte tells.
+#[derive(Debug)]
+pub(super) struct Beginnings {
+    words: &'static [&'static str],
+    first: [bool; 256],
+}
+
+impl Beginnings {
+    pub(super) const fn new(words: &'static [&'static str]) -> Self {
+        let mut first = [false; 256];
+        let mut at = 0;
+        while at < words.len() {
+            first[words[at].as_bytes()[0] as usize] = true;
+            at += 1;
+        }
+        Self { words, first }
+    }
+
+    /// The text after the first of the words that it begins with.
+    pub(super) fn after<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let first = *text.as_bytes().first()?;
+        if !self.first[usize::from(first)] {
+            return None;
+        }
+        self.words.iter().filter(|word| word.as_bytes()[0] == first).find_map(|word| text.strip_prefix(word))
+    }
+
+    /// Whether the text begins with one of the words.
+    pub(super) fn begin(&self, text: &str) -> bool {
+        self.after(text).is_some()
+    }
 }
 
 /// The lines of a text that ends in none.
@@ -48,9 +74,4 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
         *start = end + 1;
         Some(line)
     })
-}
-
-/// Whether the text begins with one of the words.
-pub(super) fn begins(text: &str, words: &[&str]) -> bool {
-    after(text, words).is_some()
 }
