@@ -9,6 +9,9 @@ use super::{Inner, PreviewService};
 use crate::error::Error;
 use crate::preview::{Phase, Preview, PreviewKey};
 
+/// Before an engine that did not answer is asked again: the one call may have failed, and nothing tells then.
+const RECALL: Duration = Duration::from_millis(200);
+
 /// How long to wait, and for what not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Patience {
@@ -78,13 +81,10 @@ impl Inner {
     ) -> Result<Preview, Error> {
         // Subscribed before the first look: no change is missed.
         let mut changes = self.registry.subscribe();
-        if let Err(source) = self.recall(key, name).await
-            && !self.registry.is_remembered(key, name)
-        {
-            return Err(Error::engine("wait", Some(key), source));
-        }
+        let failed = |source| Error::engine("wait", Some(key), source);
+        let mut unreachable = self.recall_what_can_be(key, name).await.map_err(failed)?;
         loop {
-            let preview = self.registry.preview(key, None);
+            let preview = self.registry.preview(key, unreachable.as_ref());
             stages.come_into(preview.as_ref().map(|preview| preview.phase));
             let busy = self.registry.is_busy(key);
             match preview {
@@ -104,7 +104,11 @@ impl Inner {
                 // Lagged: what is remembered is looked at anyway.
                 _ = changes.recv() => {}
                 () = self.registry.idle(key), if busy => {}
+                () = tokio::time::sleep(RECALL), if unreachable.is_some() => {}
                 () = self.closed.cancelled() => return Err(Error::Closed { operation: "wait" }),
+            }
+            if unreachable.is_some() {
+                unreachable = self.recall_what_can_be(key, name).await.map_err(failed)?;
             }
         }
     }

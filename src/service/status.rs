@@ -7,7 +7,7 @@ use super::snapshot::{blank, from_labels};
 use super::watch::Watch;
 use super::{Inner, PreviewService};
 use crate::engine::Container;
-use crate::error::{EngineError, Error};
+use crate::error::Error;
 use crate::preview::{Phase, Preview, PreviewKey};
 use crate::probe::Answer;
 
@@ -68,15 +68,8 @@ impl Inner {
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
         self.keep_warm();
-        let unreachable = match self.recall(key, name).await {
-            Ok(()) => None,
-            Err(source @ (EngineError::Unreachable(_) | EngineError::Timeout(_)))
-                if self.registry.is_remembered(key, name) =>
-            {
-                Some(source)
-            }
-            Err(source) => return Err(Error::engine("status", Some(key), source)),
-        };
+        let unreachable = self.recall_what_can_be(key, name).await;
+        let unreachable = unreachable.map_err(|source| Error::engine("status", Some(key), source))?;
         let mut healthy = None;
         if unreachable.is_none()
             && let Some(watch) = self.registry.watch_of_run(key)

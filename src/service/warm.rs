@@ -130,6 +130,23 @@ impl Inner {
         self.look(key, name).await
     }
 
+    /// As [`Self::recall`]; where the engine does not answer and the preview is remembered, it is the answer why not.
+    pub(super) async fn recall_what_can_be(
+        self: &Arc<Self>,
+        key: &PreviewKey,
+        name: &str,
+    ) -> Result<Option<EngineError>, EngineError> {
+        match self.recall(key, name).await {
+            Ok(()) => Ok(None),
+            Err(why @ (EngineError::Unreachable(_) | EngineError::Timeout(_)))
+                if self.registry.is_remembered(key, name) =>
+            {
+                Ok(Some(why))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Asks the engine about a preview's container and takes in what it says, unless a later look is known already.
     pub(super) async fn look(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<(), EngineError> {
         let looked = Instant::now();
