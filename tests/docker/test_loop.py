@@ -9,7 +9,10 @@ import sys
 import time
 from typing import Any
 
+import pytest
+
 TICK = 0.001
+PATIENCE = 300
 ALLOWED = 0.010
 """Seconds that our ticks may be later than the control's, at the median and at the worst thousandth."""
 
@@ -39,6 +42,7 @@ async def tick(stop: asyncio.Event, late: list[float]) -> None:
         late.append(time.perf_counter() - before - TICK)
 
 
+@pytest.mark.timeout(2 * PATIENCE)
 async def test_the_loop_is_as_punctual_as_one_that_does_nothing(
     world: Any, postgres: dict[str, Any], until: Any
 ) -> None:
@@ -55,7 +59,8 @@ async def test_the_loop_is_as_punctual_as_one_that_does_nothing(
     stop, late = asyncio.Event(), list[float]()
     ticking = asyncio.create_task(tick(stop, late))
     try:
-        await asyncio.gather(*(service.start_preview(project, wait="ready") for project in projects))
+        # How long ten compiles take on two busy cores is not what this is about.
+        await asyncio.gather(*(service.start_preview(project, wait="ready", timeout=PATIENCE) for project in projects))
         previews = await service.list_previews()
         assert [preview.phase for preview in previews] == ["ready"] * len(projects)
         await service.stop_all_previews()
