@@ -43,6 +43,8 @@ LOG = "output.log"
 PATIENCE = 60
 END_SECONDS = 2
 PAUSE = 0.05
+TENTATIVE = 0x40
+"""IFA_F_TENTATIVE of linux/if_addr.h."""
 
 
 def program() -> str:
@@ -155,7 +157,8 @@ class Browser:
         return target
 
     async def visit(self, address: str) -> Target:
-        """Opens an address in the page."""
+        """Opens an address in the page, once the machine's network is at rest."""
+        await _settled()
         page = await self.target("")
         answer = await page.call("Page.navigate", url=address)
         if "errorText" in answer:
@@ -173,6 +176,27 @@ class Browser:
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", trust_env=False)
+
+
+def _is_settled() -> bool:
+    """Whether no interface of the machine has an address on trial."""
+    addresses = Path("/proc/net/if_inet6")
+    lines = addresses.read_text().splitlines() if addresses.exists() else []
+    return not any(int(line.split()[4], 16) & TENTATIVE for line in lines)
+
+
+async def _settled() -> None:
+    """Waits until the machine's network is at rest.
+
+    When a new container's interface gets its address, a second or two after the start, Chromium ends what it is
+    loading (https://issues.chromium.org/issues/41465264).
+
+    Raises:
+        TimeoutError: It does not come to rest.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while not _is_settled():  # noqa: ASYNC110 - the kernel's table knows no events
+            await asyncio.sleep(PAUSE)
 
 
 def _port(folder: Path) -> int | None:
