@@ -6,6 +6,7 @@ use super::marker::{self, Format, Keys, Marker};
 use super::patterns::Patterns;
 use super::report;
 use super::signal::{Ends, Signal};
+use super::words::lossy;
 use crate::preview::{CompileError, ErrorKind};
 
 /// Reads the output of one run of one container. Chunks may be split anywhere; stdout and stderr may interleave.
@@ -57,7 +58,13 @@ impl Reports {
         let Some(block) = self.open[stream].take() else { return };
         let signals = match self.last.take() {
             Some((last, signals)) if last.is_like(&block) => signals,
-            _ => report::errors(block.format, block.text()).into_iter().map(|error| signal(&block, error)).collect(),
+            _ => {
+                let text = block.text();
+                report::errors(block.format, &text)
+                    .into_iter()
+                    .map(|error| signal(block.format, &text, error))
+                    .collect()
+            }
         };
         for signal in &signals {
             sink(signal.clone());
@@ -71,12 +78,12 @@ impl Reports {
     }
 }
 
-fn signal(block: &Block, error: CompileError) -> Signal {
-    let ends = match (block.format, error.kind) {
+fn signal(format: Format, block: &str, error: CompileError) -> Signal {
+    let ends = match (format, error.kind) {
         // Vite restarts with a configuration that loads; an error in it is none of a module's.
         (Format::Vite, ErrorKind::Config) => Ends::Rebuilt,
         (Format::Crash, ErrorKind::Environment) => Ends::Answer,
-        (Format::Crash, _) if report::is_fatal(block.text()) => Ends::Answer,
+        (Format::Crash, _) if report::is_fatal(block) => Ends::Answer,
         (format, _) => format.ends(),
     };
     Signal::Error(error, ends)
@@ -84,26 +91,18 @@ fn signal(block: &Block, error: CompileError) -> Signal {
 
 fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
     // Code and stack of an open report quote anything, and servers do not speak from that far in.
-    let mut text = None;
-    if let Some(block) = &mut reports.open[stream] {
-        text = std::str::from_utf8(line).ok();
-        if let Some(line) = text.filter(|line| line.starts_with("    ") || is_frame(line)) {
-            block.push_frame(line);
-            return;
-        }
+    if let Some(block) = &mut reports.open[stream]
+        && (line.starts_with(b"    ") || is_frame(line))
+    {
+        block.push_frame(line);
+        return;
     }
     let own = patterns.ready.is_some() || patterns.error.is_some();
     let keys = Keys::of(line);
     if keys.is_empty() && reports.open[stream].is_none() && !own {
         return;
     }
-    let whole;
-    let line = if let Some(line) = text.or_else(|| std::str::from_utf8(line).ok()) {
-        line
-    } else {
-        whole = String::from_utf8_lossy(line);
-        whole.as_ref()
-    };
+    let line = &*lossy(line);
     if patterns.error.as_ref().is_some_and(|error| error.is_match(line)) {
         reports.open(stream, Format::Own, line, sink);
         return;

@@ -76,7 +76,7 @@ macro_rules! keywords {
 keywords! {
     Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
-    NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", Env = "process.env",
+    NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", ShortUpper = "NV VAR", Env = "process.env",
     NoScript = "issing script: ", NoneFound = "cript not found ", NoRun = "error Command \"",
     Scan = "Failed to run dependency scan", Scans = "Failed to scan for dependencies",
     Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
@@ -85,7 +85,7 @@ keywords! {
     Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘", Browser = "[browser] ./",
 }
 
-const ENVIRONMENT: [Key; 5] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::Env];
+const ENVIRONMENT: [Key; 6] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::ShortUpper, Key::Env];
 
 static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
 
@@ -132,13 +132,13 @@ pub(super) fn after_clock(text: &str) -> Option<&str> {
 /// What a line means, where it means anything. The line is plain; `keys` are its own.
 pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     use Key as K;
-    let text = line.trim();
+    let text = line.trim_ascii();
     let timed = after_clock(text);
     // Errors first: a line of one kind may quote a word of another.
     let failed = keys.any(&[K::Cross, K::Error, K::ERROR, K::Failed, K::Tool, K::Browser]);
     if failed {
         if let Some(rest) = after_mark(text) {
-            return Some(marked(rest));
+            return Some(marked(rest, keys));
         }
         if let Some(marker) = failure(line, text, timed.unwrap_or(text), timed.is_some(), keys) {
             return Some(marker);
@@ -171,14 +171,14 @@ fn after_mark(text: &str) -> Option<&str> {
 }
 
 /// What a line that Next marks as an error opens.
-fn marked(rest: &str) -> Marker<'_> {
+fn marked(rest: &str, keys: Keys) -> Marker<'_> {
     if rest.starts_with("Failed to load next.config") || rest.starts_with("Invalid next.config") {
         return Marker::Opens(Format::Config);
     }
     if rest.starts_with("Another ") && rest.contains("already running") || rest.starts_with("Unable to acquire lock") {
         return Marker::Problem(Problem::AlreadyRunning);
     }
-    if rest.contains("EADDRINUSE") {
+    if keys.any(&[Key::InUseCode]) {
         return Marker::Problem(Problem::AddressInUse(last_port(rest)));
     }
     let first = rest.trim_start_matches('[').split([':', ' ']).next().unwrap_or(rest);
@@ -188,7 +188,7 @@ fn marked(rest: &str) -> Marker<'_> {
         || first == "unhandledRejection"
         || first == "uncaughtException"
         || rest.starts_with("Module not found")
-        || is_environment(rest);
+        || keys.any(&ENVIRONMENT) && is_environment(rest);
     if opens { Marker::Opens(Format::Next) } else { Marker::Ends }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::{memchr, memchr2, memmem};
 
 use super::words::Beginnings;
 
@@ -64,16 +64,20 @@ fn position(text: &str) -> Option<(u32, Option<u32>, &str)> {
     }
 }
 
+fn without_query(path: &str) -> &str {
+    &path[..memchr(b'?', path.as_bytes()).unwrap_or(path.len())]
+}
+
 /// Whether a word is the path of a source file.
 pub(super) fn is_source(path: &str) -> bool {
-    let path = path.split('?').next().unwrap_or(path);
+    let path = without_query(path);
     path.rsplit_once('.').is_some_and(|(before, extension)| !before.is_empty() && is_extension(extension))
 }
 
 /// The place that the text begins with, and the rest. `loose` takes a path without position.
 pub(super) fn leading(text: &str, loose: bool) -> Option<(Place<'_>, &str)> {
     // Next's routes hold spaces as little as they hold brackets at the end: `app/(shop)/[id]/page.js(3,5)`.
-    let word = &text[..text.find([' ', '\t']).unwrap_or(text.len())];
+    let word = &text[..memchr2(b' ', b'\t', text.as_bytes()).unwrap_or(text.len())];
     let path_end = end_of_path(word)?;
     let (file, after) = (&text[..path_end], &text[path_end..]);
     let opened = after.strip_prefix(":").or_else(|| after.strip_prefix('('));
@@ -89,7 +93,7 @@ pub(super) fn leading(text: &str, loose: bool) -> Option<(Place<'_>, &str)> {
 /// Where the path in the word ends: after the first known extension that a position, or nothing, follows.
 fn end_of_path(word: &str) -> Option<usize> {
     let mut from = 0;
-    while let Some(dot) = word[from..].find('.') {
+    while let Some(dot) = memchr(b'.', &word.as_bytes()[from..]) {
         let start = from + dot + 1;
         let length = word[start..].bytes().position(|byte| !byte.is_ascii_alphanumeric());
         let end = length.map_or(word.len(), |length| start + length);
@@ -135,7 +139,7 @@ static ROOTS: Beginnings = Beginnings::new(&[
 
 /// The file relative to the project's folder. None for the code of others.
 pub(super) fn in_project(file: &str) -> Option<&str> {
-    let mut file = file.split('?').next().unwrap_or(file);
+    let mut file = without_query(file);
     while let Some(shorter) = ROOTS.after(file) {
         file = shorter;
     }
@@ -156,7 +160,7 @@ pub(super) fn prepare() {
 
 /// Whether a path, or a call that holds one, is the code of others.
 pub(super) fn is_foreign(text: &str) -> bool {
-    FOREIGN.begin(text) || PACKAGES.find(text.as_bytes()).is_some()
+    FOREIGN.begin(text.as_bytes()) || PACKAGES.find(text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use memchr::memmem;
 use regex::Regex;
 
 #[expect(clippy::expect_used, reason = "the pattern is a literal and a test compiles it")]
 static URL_PASSWORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@").expect("a literal pattern"));
 
+static SCHEME_END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("://"));
+
 /// Builds what is built at first use.
 pub(super) fn prepare() {
     LazyLock::force(&URL_PASSWORD);
+    LazyLock::force(&SCHEME_END);
 }
 
 /// The line with the password of every URL in it replaced.
@@ -28,7 +32,7 @@ pub fn without_passwords(line: &str) -> String {
 
 /// Whether an `@` stands before the path of a URL. Quicker than the pattern, and most reports hold no such URL.
 fn may_hold_one(text: &str) -> bool {
-    memchr::memmem::find_iter(text.as_bytes(), "://").any(|at| {
+    SCHEME_END.find_iter(text.as_bytes()).any(|at| {
         let authority =
             text.as_bytes()[at + 3..].iter().take_while(|byte| **byte != b'/' && !byte.is_ascii_whitespace());
         authority.into_iter().any(|byte| *byte == b'@')

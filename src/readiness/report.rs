@@ -161,7 +161,7 @@ impl<'a> Draft<'a> {
         if self.is_whole() {
             return;
         }
-        if ASIDES.begin(text) {
+        if ASIDES.begin(text.as_bytes()) {
             return;
         }
         let mut body = body(text);
@@ -205,9 +205,9 @@ impl<'a> Draft<'a> {
         {
             return;
         }
-        if let Some(head) = HEADLINES.iter().find(|head| body.starts_with(**head)) {
+        if let Some(rest) = HEADLINES.after(body) {
             self.headline.get_or_insert(body);
-            let rest = body[head.len()..].trim_start_matches([':', ' ']);
+            let rest = rest.trim_start_matches([':', ' ']);
             if let Some((place, _)) = leading(rest, true) {
                 self.tell(place);
             }
@@ -345,7 +345,7 @@ static ASIDES: Beginnings = Beginnings::new(&[
 ]);
 
 /// Lines that say that something failed, but not what.
-const HEADLINES: [&str; 16] = [
+static HEADLINES: Beginnings = Beginnings::new(&[
     "Failed to compile",
     "Build failed with",
     "Transform failed with",
@@ -362,7 +362,7 @@ const HEADLINES: [&str; 16] = [
     "Prisma schema validation",
     "Error code:",
     "You may need an appropriate loader",
-];
+]);
 
 /// What tools put before a message.
 static PREFIXES: Beginnings = Beginnings::new(&[
@@ -502,9 +502,13 @@ fn sentence(message: &str, kind: ErrorKind, block: &str) -> String {
     cut(message)
 }
 
-/// A sentence that is longer than this is none.
+/// A sentence of more characters than this is none.
+const MAX_MESSAGE: usize = 500;
+
 fn cut(mut message: String) -> String {
-    if let Some((end, _)) = message.char_indices().nth(500) {
+    if message.len() > MAX_MESSAGE
+        && let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE)
+    {
         message.truncate(end);
     }
     message

@@ -1,5 +1,7 @@
 //! Looking for words in a text, quickly.
 
+use std::borrow::Cow;
+
 use aho_corasick::Anchored;
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
@@ -61,9 +63,15 @@ impl Beginnings {
     }
 
     /// Whether the text begins with one of the words.
-    pub(super) fn begin(&self, text: &str) -> bool {
-        self.after(text).is_some()
+    pub(super) fn begin(&self, text: &[u8]) -> bool {
+        text.first().is_some_and(|first| self.first[usize::from(*first)])
+            && self.words.iter().any(|word| text.starts_with(word.as_bytes()))
     }
+}
+
+/// As [`String::from_utf8_lossy`], which goes through a text that is valid byte by byte.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// The lines of a text that ends in none.
