@@ -74,17 +74,28 @@ macro_rules! keywords {
 
 // Lines without any of these words mean nothing, and are not looked at twice.
 keywords! {
-    Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed", Ready = "eady",
-    Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite]", InUse = "in use",
+    Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed",
+    Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite] ", InUse = "in use",
     NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", ShortUpper = "NV VAR", Env = "process.env",
     NoScript = "issing script: ", NoneFound = "cript not found ", NoRun = "error Command \"",
     Scan = "Failed to run dependency scan", Scans = "Failed to scan for dependencies",
-    Started = "tarted", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
-    View = "You can now view", Listening = "istening", Running = "unning ", Option = "nknown option",
+    ReadyIn = "eady in ", Server = "tarted server", ReadyOn = "Ready on ", ListeningOn = "istening on ",
+    ListeningAt = "istening at ", RunningOn = "unning on ", RunningAt = "unning at ", StartedOn = "tarted on ",
+    StartedAt = "tarted at ", Watchers = "ENOSPC", Blocked = "locked request", Found = "Found ", Issues = "ssues found",
+    View = "You can now view", Option = "nknown option",
     Argument = "nknown argument", InUseCode = "EADDRINUSE", Build = "built in",
     Json = "package.json", Reload = "page reload", Update = "hmr update", Tool = "✘", Browser = "[browser] ./",
 }
 
+impl Key {
+    fn word(self) -> &'static str {
+        KEYWORDS[self as usize]
+    }
+}
+
+/// What servers say before they tell where they are.
+const SAID: [Key; 7] =
+    [Key::ReadyOn, Key::ListeningOn, Key::ListeningAt, Key::RunningOn, Key::RunningAt, Key::StartedOn, Key::StartedAt];
 const ENVIRONMENT: [Key; 6] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::ShortUpper, Key::Env];
 
 static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
@@ -111,6 +122,11 @@ impl Keys {
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The text after the first place where it holds the word.
+    fn after(self, key: Key, text: &str) -> Option<&str> {
+        self.any(&[key]).then(|| text.split_once(key.word()).map(|(_, rest)| rest))?
     }
 
     fn any(self, keys: &[Key]) -> bool {
@@ -144,8 +160,8 @@ pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
             return Some(marker);
         }
     }
-    if keys.any(&[K::Vite]) {
-        return Some(vite(text.split_once("[vite] ").map_or("", |(_, rest)| rest)));
+    if let Some(rest) = keys.after(K::Vite, text) {
+        return Some(vite(rest));
     }
     // A failure was looked through for these already.
     if !failed && let Some(problem) = problem(text, keys) {
@@ -195,9 +211,7 @@ fn marked(rest: &str, keys: Keys) -> Marker<'_> {
 /// A line that says, without Next's mark, that something failed.
 fn failure<'a>(line: &str, text: &'a str, body: &'a str, timed: bool, keys: Keys) -> Option<Marker<'a>> {
     let opens = |format| Some(Marker::Opens(format));
-    if keys.any(&[Key::Vite])
-        && let Some(rest) = text.split_once("[vite] ").map(|(_, rest)| rest)
-    {
+    if let Some(rest) = keys.after(Key::Vite, text) {
         return Some(vite(rest));
     }
     if text.starts_with("Failed to compile") || text.ends_with("errors:") && text.contains("uild failed with ") {
@@ -288,7 +302,7 @@ fn progress<'a>(text: &'a str, timed: Option<&'a str>, keys: Keys) -> Option<Mar
     {
         return Some(marker);
     }
-    if keys.any(&[K::Ready, K::View, K::Listening, K::Running, K::Started, K::Local])
+    if (keys.any(&[K::ReadyIn, K::View, K::Server, K::Local]) || keys.any(&SAID))
         && let Some(marker) = up(text, keys)
     {
         return Some(marker);
@@ -364,14 +378,11 @@ fn compiled(text: &str) -> Option<Marker<'_>> {
 /// The lines by which servers say that they are up, and where.
 fn up(text: &str, keys: Keys) -> Option<Marker<'_>> {
     use Key as K;
-    let after = |word: &str| text.find(word).map(|at| &text[at + word.len()..]);
-    if keys.any(&[K::Ready, K::View]) {
-        let timed = after("eady in ").and_then(|rest| rest.bytes().next()).is_some_and(|byte| byte.is_ascii_digit());
-        if timed || text.starts_with("You can now view ") {
-            return Some(Marker::Ready(None));
-        }
+    let timed = keys.after(K::ReadyIn, text).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    if timed || keys.any(&[K::View]) && text.starts_with(K::View.word()) {
+        return Some(Marker::Ready(None));
     }
-    if keys.any(&[K::Started]) && after("tarted server").is_some() {
+    if keys.any(&[K::Server]) {
         return Some(Marker::Ready(url_port(text)));
     }
     let local = text.trim_start_matches(['➜', '┃', '-', '>', ' ']);
@@ -379,9 +390,7 @@ fn up(text: &str, keys: Keys) -> Option<Marker<'_>> {
         let port = rest.trim_start_matches([':', ' ']).strip_prefix("http").and_then(url_port)?;
         return Some(if text.starts_with('➜') { Marker::Ready(Some(port)) } else { Marker::Listening(port) });
     }
-    keys.any(&[K::Ready, K::Listening, K::Running, K::Started]).then_some(())?;
-    let said = ["Ready on ", "istening on ", "istening at ", "unning on ", "unning at ", "tarted on ", "tarted at "];
-    let rest = said.iter().find_map(|said| after(said))?;
+    let rest = SAID.iter().find_map(|said| keys.after(*said, text))?;
     let rest = rest.trim_start_matches(':').trim_start();
     let port = rest.strip_prefix("port ").map(|rest| rest.trim_start_matches([':', ' ']));
     let port = port.and_then(|rest| number(rest)?.0.try_into().ok());
@@ -421,7 +430,7 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
         }
     }
     // Create React App asks whether to take another port, and nobody is there to answer.
-    if keys.any(&[K::Running])
+    if keys.any(&[K::RunningOn])
         && let Some(rest) = text.split_once("Something is already running on port ").map(|(_, rest)| rest)
     {
         return Some(Problem::AddressInUse(number(rest).and_then(|(port, _)| port.try_into().ok())));
@@ -463,9 +472,7 @@ fn problem(text: &str, keys: Keys) -> Option<Problem> {
 /// `npm error Missing script: "dev"`, `sh: 1: next: not found`, `bash: next: command not found`.
 fn missing(text: &str, keys: Keys) -> Option<Problem> {
     for key in [Key::NoScript, Key::NoneFound, Key::NoRun] {
-        if keys.any(&[key])
-            && let Some((_, rest)) = text.split_once(KEYWORDS[key as usize])
-        {
+        if let Some(rest) = keys.after(key, text) {
             let name = rest.trim_start_matches('"').split('"').next().unwrap_or(rest);
             return Some(Problem::NoScript(name.to_owned()));
         }
