@@ -465,11 +465,10 @@ impl Registry {
     }
 
     /// What is known to have been found at the container's end, so that its output is read once.
-    pub(super) fn end_of(&self, container: &Container) -> Option<Arc<End>> {
+    pub(super) fn end_of(&self, key: &PreviewKey, container: &Container) -> Option<Arc<End>> {
         let slots = lock(&self.slots);
-        let mut seen = slots.all.values().filter_map(|slot| slot.seen.as_ref());
-        let seen = seen.find(|seen| seen.container.id == container.id)?;
-        let same = seen.container.finished_at == container.finished_at;
+        let seen = slots.all.get(key)?.seen.as_ref()?;
+        let same = seen.container.id == container.id && seen.container.finished_at == container.finished_at;
         seen.end.clone().filter(|end| same && end.complete)
     }
 

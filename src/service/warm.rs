@@ -161,7 +161,7 @@ impl Inner {
     /// Takes in what a look found; a running container is followed from now on. False: a later look is known.
     pub(super) async fn saw(self: &Arc<Self>, key: &PreviewKey, container: Container) -> bool {
         if container.state == State::Exited {
-            let end = match self.registry.end_of(&container) {
+            let end = match self.registry.end_of(key, &container) {
                 Some(known) => known,
                 None => Arc::new(self.read_end(&container).await),
             };
