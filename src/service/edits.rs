@@ -35,11 +35,21 @@ impl Edits {
         Self { folder, last: None }
     }
 
-    /// Waits for an edit after the last one.
-    pub(super) async fn next(&mut self) {
+    /// What was edited so far counts no more: whoever asks for the page from now on sees it.
+    pub(super) async fn take_in(&mut self) {
+        self.last = self.look().await;
+    }
+
+    /// Makes the first look, if none was made.
+    pub(super) async fn begin(&mut self) {
         if self.last.is_none() {
-            self.last = self.look().await;
+            self.take_in().await;
         }
+    }
+
+    /// Waits for an edit after the last one, or after what was taken in.
+    pub(super) async fn next(&mut self) {
+        self.begin().await;
         loop {
             tokio::time::sleep(POLL).await;
             let now = self.look().await;

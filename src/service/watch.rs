@@ -288,6 +288,8 @@ impl Watch {
                     self.modify(|state| _ = state.readiness.signal(Signal::Problem(Problem::RefusedHost(host))));
                 }
                 retry = RETRY_FIRST;
+                // Also while nobody listens: who comes later hears of what was edited meanwhile.
+                edits.begin().await;
                 let heard = is_heard();
                 let unsettled = async { drop(state.wait_for(|state| !state.is_settled()).await) };
                 tokio::select! {
@@ -300,6 +302,7 @@ impl Watch {
                 continue;
             }
             self.modify(|state| state.warming = up);
+            edits.take_in().await;
             let module = state.borrow().readiness.broken_module().map(str::to_owned);
             let answer = match module {
                 Some(path) => self.ask_module(probe, target, path, deadline).await,

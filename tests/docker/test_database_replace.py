@@ -136,7 +136,7 @@ async def test_a_copy_of_50_mb_belongs_to_its_new_role(world: Any, server: Serve
     # Neither role is needed by the other's database.
     for project in (project_id, project_id + 1):
         await service.stop_preview(project, remove_database=True)
-    assert await server.fetch(LEFT) == []
+    await server.until(LEFT, some=False)
 
 
 async def test_a_copy_that_fails_leaves_both_as_they_were(world: Any, server: Server, project_id: int) -> None:

@@ -80,5 +80,5 @@ async def test_many_starts_and_stops_leave_the_server_as_it_was(
 
     for _ in range(count(1000) // 2):
         await asyncio.gather(cycle(project_id), cycle(project_id + 1))
+    await gone(cluster)
     assert await cluster.value(sql) == before
-    assert await cluster.fetch(LEFT) == []
