@@ -144,6 +144,7 @@ const TABLE: &[Row] = &[
     ("next16-webpack-error", &["syntax app/page.js:1:60"], true, ""),
     ("next16-webpack-hot", &["syntax app/page.js:1:60"], false, ""),
     ("next16-webpack-missing", &["module_not_found app/page.js:1:1"], false, ""),
+    ("nuxt3-hot", &["syntax app.vue:2:13"], false, ""),
     ("nuxt3-missing", &["module_not_found app.vue:2:15"], true, "npm install nope-missing"),
     ("nuxt3-syntax", &["syntax app.vue:2:10"], true, ""),
     ("react-router7-missing", &["module_not_found app/routes/home.jsx:-:-"], true, "npm install nope-missing"),
@@ -243,6 +244,26 @@ fn a_good_answer_of_the_page_does_not_end_what_it_does_not_show() {
         readiness.answer(200, readiness.mark());
         assert!(readiness.has_error() && !readiness.is_complete(), "{name}");
     }
+}
+
+#[test]
+fn nuxt_answers_a_broken_page_with_the_last_good_one() {
+    let log = logs()["nuxt3-hot"].clone();
+    let fix = String::from_utf8_lossy(&log).find("ℹ hmr update").unwrap();
+    let mut readiness = readiness(signals(&[(false, &log[..fix])]));
+    let places: Vec<_> = readiness.errors().iter().map(place).collect();
+    assert_eq!(places, ["syntax app.vue:2:13"]);
+    readiness.answer(200, readiness.mark());
+    assert!(readiness.has_error() && readiness.broken_module().is_none());
+    for signal in signals(&[(false, &log[fix..])]) {
+        readiness.signal(signal);
+    }
+    assert!(!readiness.has_error());
+    // A server that never had a good page answers with a 500 for as long as it is broken.
+    let mut readiness = self::readiness(signals(&[(false, &log[..fix])]));
+    readiness.answer(500, readiness.mark());
+    readiness.answer(200, readiness.mark());
+    assert!(readiness.is_complete());
 }
 
 #[test]

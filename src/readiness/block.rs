@@ -125,6 +125,7 @@ static MORE: Beginnings = Beginnings::new(&[
     "Error",
     "error",
     "Caused by",
+    "ℹ Error",
     "Import trace",
     "https://",
     "./",

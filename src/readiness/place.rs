@@ -140,6 +140,10 @@ static ROOTS: Beginnings = Beginnings::new(&[
 /// The file relative to the project's folder. None for the code of others.
 pub(super) fn in_project(file: &str) -> Option<&str> {
     let mut file = without_query(file);
+    // Nuxt takes every `/app` out of a path, and this one begins with two.
+    if file == "..vue" {
+        return Some("app.vue");
+    }
     while let Some(shorter) = ROOTS.after(file) {
         file = shorter;
     }

@@ -135,6 +135,14 @@ pub(super) fn is_fatal(block: &str) -> bool {
     block.contains("\nNode.js v") || block.contains("Require stack:")
 }
 
+/// Whether a kit passes on what Vite could not transform.
+pub(super) fn is_of_vite(block: &str) -> bool {
+    let head = block.trim_ascii_start();
+    head.starts_with("ERROR  Pre-transform error")
+        || head.starts_with("ERROR  Internal server error")
+        || block.contains("code: 'VITE_ERROR'")
+}
+
 impl<'a> Draft<'a> {
     fn line(&mut self, line: &'a str, strict: bool) {
         let text = line.trim_ascii();

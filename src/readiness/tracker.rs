@@ -104,7 +104,7 @@ impl Readiness {
             return;
         }
         // The page shows what is broken: from now on its good answer tells that nothing is.
-        for facts in self.facts.iter_mut().filter(|facts| facts.ends == Ends::Module) {
+        for facts in self.facts.iter_mut().filter(|facts| facts.ends.is_module()) {
             facts.ends = Ends::Answer;
         }
         for (error, _) in std::mem::take(&mut self.unconfirmed) {
@@ -200,7 +200,7 @@ impl Readiness {
     fn mend(&mut self, is_mended: impl Fn(&Facts) -> bool) {
         self.events += 1;
         self.mended = self.events;
-        self.keep(|_, facts| facts.ends != Ends::Module || !is_mended(facts));
+        self.keep(|_, facts| !facts.ends.is_module() || !is_mended(facts));
     }
 
     fn keep(&mut self, stands: impl Fn(&CompileError, &Facts) -> bool) {
@@ -230,7 +230,7 @@ impl Readiness {
                     // All that is broken is printed at every build.
                     Ends::Rebuilt | Ends::Checked => facts.round < round,
                     // One at a time is told of a module.
-                    Ends::Module => file && known.line.is_some() && error.line.is_some(),
+                    Ends::Module | Ends::Update => file && known.line.is_some() && error.line.is_some(),
                     Ends::Answer | Ends::Unconfirmed => file && facts.round < round,
                 };
             let syntax = file && known.kind == ErrorKind::Syntax && error.kind == ErrorKind::Syntax;
@@ -240,6 +240,12 @@ impl Readiness {
             self.errors.push(error);
             self.facts.push(new);
         }
+    }
+}
+
+impl Ends {
+    fn is_module(self) -> bool {
+        matches!(self, Self::Module | Self::Update)
     }
 }
 
