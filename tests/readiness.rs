@@ -254,7 +254,14 @@ fn nuxt_answers_a_broken_page_with_the_last_good_one() {
     let places: Vec<_> = readiness.errors().iter().map(place).collect();
     assert_eq!(places, ["syntax app.vue:2:13"]);
     readiness.answer(200, readiness.mark());
-    assert!(readiness.has_error() && readiness.broken_module().is_none());
+    assert!(readiness.has_error());
+    assert_eq!(readiness.broken_module(), Some("/_nuxt/app.vue"));
+    readiness.module_answer(404, readiness.mark());
+    readiness.signal(Signal::Updated(None));
+    assert!(readiness.has_error());
+    let mut asked = readiness.clone();
+    asked.module_answer(200, asked.mark());
+    assert!(!asked.has_error());
     for signal in signals(&[(false, &log[fix..])]) {
         readiness.signal(signal);
     }

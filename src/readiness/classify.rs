@@ -83,7 +83,7 @@ fn signal(format: Format, block: &str, error: CompileError) -> Signal {
         // Vite restarts with a configuration that loads; an error in it is none of a module's.
         (Format::Vite, ErrorKind::Config) => Ends::Rebuilt,
         // Nuxt answers with the page as it was before it broke, unless it never was well.
-        (Format::Page, _) if report::is_of_vite(block) => Ends::Update,
+        (Format::Page, _) if report::is_of_vite(block) => Ends::Component,
         (Format::Crash, ErrorKind::Environment) => Ends::Answer,
         (Format::Crash, _) if report::is_fatal(block) => Ends::Answer,
         (format, _) => format.ends(),

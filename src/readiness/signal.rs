@@ -35,8 +35,8 @@ pub enum Ends {
     Answer,
     /// The module's own good answer, or its update: the page is answered with 200 all the same.
     Module,
-    /// The module's update: the page is answered with 200 all the same, and where the module is served is not known.
-    Update,
+    /// As [`Self::Module`], on Nuxt: components are served below another path, and a reload says nothing.
+    Component,
     /// The log's word that all was built.
     Rebuilt,
     /// The next type check.

@@ -32,8 +32,10 @@ pub struct Readiness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Facts {
     ends: Ends,
-    /// The path that the module is served at.
+    /// What its updates call the module.
     path: Option<String>,
+    /// The path that it is served at.
+    address: Option<String>,
     /// The event at which it was last printed.
     at: u64,
     round: u64,
@@ -117,7 +119,7 @@ impl Readiness {
         let Some(asked) = self.broken_module().map(str::to_owned) else { return };
         // A module that was mended meanwhile left another one in its place, which was not asked for.
         if status == 200 && self.mended <= mark {
-            self.mend(|facts| facts.at <= mark && facts.path.as_ref() == Some(&asked));
+            self.mend(|facts| facts.at <= mark && facts.address.as_ref() == Some(&asked));
         }
     }
 
@@ -179,8 +181,8 @@ impl Readiness {
     /// whether it is mended.
     #[must_use]
     pub fn broken_module(&self) -> Option<&str> {
-        let mut broken = self.facts.iter().filter(|facts| facts.ends == Ends::Module);
-        broken.find_map(|facts| facts.path.as_deref())
+        let mut broken = self.facts.iter().filter(|facts| facts.ends.is_module());
+        broken.find_map(|facts| facts.address.as_deref())
     }
 
     fn listening(&mut self, port: u16) {
@@ -193,7 +195,9 @@ impl Readiness {
     fn updated(&mut self, path: Option<&str>) {
         self.mend(|facts| match (path, &facts.path) {
             (Some(path), Some(broken)) => path == broken,
-            (None, _) | (_, None) => true,
+            // Nuxt says so for a component that is still broken, too.
+            (None, Some(_)) => facts.ends != Ends::Component,
+            (_, None) => true,
         });
     }
 
@@ -215,7 +219,16 @@ impl Readiness {
         let (at, round, checks) = (self.events, self.round, self.checks);
         let within = error.file.as_deref().filter(|file| !file.starts_with(['.', '/']));
         let path = within.map(|file| format!("/{file}"));
-        let new = Facts { ends, path, at, round, checks };
+        let (path, address) = match ends {
+            // Scripts are answered with 200 there, broken or not; with one of them broken the page is not.
+            Ends::Component => {
+                let path = path.filter(|path| path.rsplit('.').next() == Some("vue"));
+                let address = path.as_ref().map(|path| format!("/_nuxt{path}"));
+                (path, address)
+            }
+            _ => (path.clone(), path),
+        };
+        let new = Facts { ends, path, address, at, round, checks };
         if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
             self.errors[known].take_in(error);
             // What the page shows, its answer ends.
@@ -230,7 +243,7 @@ impl Readiness {
                     // All that is broken is printed at every build.
                     Ends::Rebuilt | Ends::Checked => facts.round < round,
                     // One at a time is told of a module.
-                    Ends::Module | Ends::Update => file && known.line.is_some() && error.line.is_some(),
+                    Ends::Module | Ends::Component => file && known.line.is_some() && error.line.is_some(),
                     Ends::Answer | Ends::Unconfirmed => file && facts.round < round,
                 };
             let syntax = file && known.kind == ErrorKind::Syntax && error.kind == ErrorKind::Syntax;
@@ -245,7 +258,7 @@ impl Readiness {
 
 impl Ends {
     fn is_module(self) -> bool {
-        matches!(self, Self::Module | Self::Update)
+        matches!(self, Self::Module | Self::Component)
     }
 }
 
