@@ -2,6 +2,8 @@
 
 use memchr::memchr3;
 
+use super::words::lossy;
+
 /// A line longer than this is cut: no dev server prints a marker that far out.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -32,7 +34,7 @@ impl LineSplitter {
     /// Takes a chunk and gives the lines that it completed.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
-        self.each(chunk, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
+        self.each(chunk, &mut |line| lines.push(lossy(line).into_owned()));
         lines
     }
 
@@ -40,7 +42,7 @@ impl LineSplitter {
     pub fn finish(&mut self) -> Option<String> {
         self.escape = Escape::None;
         self.carriage_return = false;
-        let rest = (!self.line.is_empty()).then(|| String::from_utf8_lossy(&self.line).into_owned());
+        let rest = (!self.line.is_empty()).then(|| lossy(&self.line).into_owned());
         self.line.clear();
         rest
     }

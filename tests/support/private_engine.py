@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,8 +75,12 @@ class PrivateEngine:
         process = self._ours()
         process.send_signal(signal.SIGSTOP)
         # The signal is sent and not waited for, and a thread that still runs would answer.
-        while not all(_is_stopped(thread) for thread in Path(f"/proc/{process.pid}/task").iterdir()):
-            time.sleep(0.001)
+        threads = Path(f"/proc/{process.pid}/task")
+        services.wait_for(
+            lambda: all(_is_stopped(thread) for thread in threads.iterdir()),
+            lambda: process.poll() is not None,
+            f"{self.host} does not stop running",
+        )
 
     def thaw(self) -> None:
         self._ours().send_signal(signal.SIGCONT)
