@@ -14,7 +14,7 @@ use crate::preview::{CompileError, ErrorKind};
 /// The errors that a block tells of. None, where it turns out to be ordinary output.
 pub(super) fn errors(format: Format, block: &str) -> Vec<CompileError> {
     let mut found: Vec<CompileError> = Vec::new();
-    if format == Format::Vite && lines(block).next().is_some_and(|head| head.ends_with(UNRESOLVED)) {
+    if format == Format::Vite && memmem::find(block.as_bytes(), UNRESOLVED.as_bytes()).is_some() {
         found.extend(unresolved(block));
     } else if matches!(format, Format::Next | Format::Webpack) && has_sections(block) {
         let mut start = 0;
@@ -29,7 +29,7 @@ pub(super) fn errors(format: Format, block: &str) -> Vec<CompileError> {
 }
 
 /// Vite's scan lists imports that lead nowhere: `  name (imported by /app/src/App.jsx)`.
-const UNRESOLVED: &str = "dependencies are imported but could not be resolved:";
+const UNRESOLVED: &str = "dependencies are imported but could not be resolved";
 
 fn unresolved(block: &str) -> impl Iterator<Item = CompileError> {
     block.lines().filter_map(move |line| {
