@@ -1,7 +1,5 @@
 //! One plain line to what it means. Fitted to what Next.js 11-16, Vite 5-8, webpack and their kin print.
 
-use std::sync::LazyLock;
-
 use super::place::{is_source, leading, number};
 use super::problem::Problem;
 use super::report::is_environment;
@@ -68,7 +66,7 @@ macro_rules! keywords {
         #[derive(Clone, Copy)]
         #[expect(clippy::upper_case_acronyms, reason = "they are what the line holds")]
         enum Key { $($name),* }
-        const KEYWORDS: &[&str] = &[$($text),*];
+        const KEYWORDS: &[&[&str]] = &[$(&[$text]),*];
     };
 }
 
@@ -89,7 +87,7 @@ keywords! {
 
 impl Key {
     fn word(self) -> &'static str {
-        KEYWORDS[self as usize]
+        KEYWORDS[self as usize][0]
     }
 }
 
@@ -98,12 +96,7 @@ const SAID: [Key; 7] =
     [Key::ReadyOn, Key::ListeningOn, Key::ListeningAt, Key::RunningOn, Key::RunningAt, Key::StartedOn, Key::StartedAt];
 const ENVIRONMENT: [Key; 6] = [Key::Environment, Key::Title, Key::Upper, Key::Short, Key::ShortUpper, Key::Env];
 
-static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(KEYWORDS));
-
-/// Builds what is built at first use.
-pub(super) fn prepare() {
-    LazyLock::force(&FINDER);
-}
+static FINDER: Finder = Finder::new(KEYWORDS);
 
 /// Which keywords a line holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,8 +104,7 @@ pub(super) struct Keys(u64);
 
 impl Keys {
     pub(super) fn of(line: &[u8]) -> Self {
-        let mut keys = 0;
-        FINDER.each(line, |word| keys |= 1 << word);
+        let mut keys = FINDER.find(line);
         // Node names the place of an exception before it: `/app/server.js:3`.
         if line.first() == Some(&b'/') || line.starts_with(b"file://") || line.starts_with(b"node:") {
             keys |= 1 << 63;

@@ -27,8 +27,6 @@ pub use tracker::Readiness;
 
 /// Builds what is built at first use. A fork while another thread builds it would leave the child waiting for ever.
 pub fn prepare() {
-    marker::prepare();
     place::prepare();
     redact::prepare();
-    report::prepare();
 }

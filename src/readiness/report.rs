@@ -1,7 +1,5 @@
 //! One block of output, as a dev server prints it about an error, to the errors in it.
 
-use std::sync::LazyLock;
-
 use memchr::memmem;
 
 use super::block::MAX_BYTES;
@@ -93,7 +91,7 @@ struct Draft<'a> {
     message: Option<&'a str>,
     headline: Option<&'a str>,
     /// Which kinds of [`Word`] its own lines hold, code and stack left out.
-    words: u8,
+    words: u64,
     environment: bool,
 }
 
@@ -163,9 +161,9 @@ impl<'a> Draft<'a> {
             }
             return;
         }
-        let words = words(text);
+        let words = FINDER.find(text.as_bytes());
         self.words |= words;
-        self.environment |= words & (1 << Word::Environment as u8) != 0 && is_environment(text);
+        self.environment |= words & (1 << Word::Environment as u64) != 0 && is_environment(text);
         if self.is_whole() {
             return;
         }
@@ -222,7 +220,7 @@ impl<'a> Draft<'a> {
         } else if !strict || names_an_error(text) {
             self.message.get_or_insert(body);
         }
-        if self.importer.is_none() && self.words & (1 << Word::Missing as u8) != 0 {
+        if self.importer.is_none() && self.words & (1 << Word::Missing as u64) != 0 {
             self.importer = importer(text);
         }
     }
@@ -553,45 +551,30 @@ enum Word {
     Environment,
 }
 
+/// The words, in the order of [`Word`].
 #[rustfmt::skip]
-const WORDS: &[(Word, &[&str])] = &[
-    (Word::Missing, &[
+const WORDS: &[&[&str]] = &[
+    &[
         "Module not found", "Can't resolve", "Cannot find module", "Cannot find package", "Failed to resolve import",
         "Could not resolve", "could not be resolved", "Failed to load url", "Failed to resolve entry",
         "ERR_MODULE_NOT_FOUND", "UNRESOLVED_IMPORT", "Could not import", "Does the file exist?",
         "doesn't exist in target module", "failed to resolve",
-    ]),
-    (Word::Type, &["Type error: ", "error TS2", "TS2", "TS7", "ERROR(TypeScript)", "ERROR(vue-tsc)", "ERROR(VLS)"]),
-    (Word::Thrown, &["TypeError: ", "ReferenceError: ", "RangeError: ", "⨯ Error: ", "error - Error: ", "error Error: "]),
-    (Word::Json, &["valid JSON", "in JSON at"]),
-    (Word::Syntax, &[
+    ],
+    &["Type error: ", "error TS2", "TS2", "TS7", "ERROR(TypeScript)", "ERROR(vue-tsc)", "ERROR(VLS)"],
+    &["TypeError: ", "ReferenceError: ", "RangeError: ", "⨯ Error: ", "error - Error: ", "error Error: "],
+    &["valid JSON", "in JSON at"],
+    &[
         "yntax error", "yntax Error", "SyntaxError", "nexpected ", "nterminated", "nclosed", "PARSE_ERROR", "Parsing ",
         "xpected", "TS1", "Parse failure", "parse error", "parse_error", "CompileError", "Missing semicolon",
         "Invalid left-hand side", "already been declared", "missing end tag", "Invalid end tag", "invalid syntax",
-    ]),
-    (Word::Environment, &["nvironment variable", "NVIRONMENT VARIABLE", "nv var", "NV VAR", "process.env", "nvironment Variable"]),
+    ],
+    &["nvironment variable", "NVIRONMENT VARIABLE", "nv var", "NV VAR", "process.env", "nvironment Variable"],
 ];
 
-static FINDER: LazyLock<(Finder, Vec<Word>)> = LazyLock::new(|| {
-    let words = WORDS.iter().flat_map(|(kind, words)| words.iter().map(|word| (*kind, *word)));
-    let (kinds, words): (Vec<Word>, Vec<&str>) = words.unzip();
-    (Finder::new(&words), kinds)
-});
-
-/// Builds what is built at first use.
-pub(super) fn prepare() {
-    LazyLock::force(&FINDER);
-}
-
-fn words(line: &str) -> u8 {
-    let (finder, kinds) = &*FINDER;
-    let mut words = 0;
-    finder.each(line.as_bytes(), |word| words |= 1 << kinds[word] as u8);
-    words
-}
+static FINDER: Finder = Finder::new(WORDS);
 
 fn kind(format: Format, draft: &Draft<'_>) -> ErrorKind {
-    let has = |word: Word| draft.words & (1 << word as u8) != 0;
+    let has = |word: Word| draft.words & (1 << word as u64) != 0;
     let config = draft.told.is_some_and(|place| place.file.contains(".config."));
     if draft.environment {
         ErrorKind::Environment

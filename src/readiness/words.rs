@@ -2,37 +2,114 @@
 
 use std::borrow::Cow;
 
-use aho_corasick::Anchored;
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::dfa::DFA;
+/// So many bytes at the head of each word are looked for; where they stand, the whole word is.
+const HEAD: usize = 4;
 
-/// Finds many words in one pass, also where they overlap.
+/// Finds many words in one pass, also where they overlap. A bit stands for each: an automaton, which must know its state
+/// before it takes the next byte, needs three times as long.
 #[derive(Debug)]
 pub(super) struct Finder {
-    automaton: DFA,
-    start: StateID,
+    words: [Word; 64],
+    /// Which words have a byte at each place of their heads. A word of three bytes goes on with any.
+    heads: [[u64; 256]; HEAD],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    text: &'static str,
+    group: u8,
+    first: u64,
+    mask: u64,
+}
+
+impl Word {
+    const fn new(text: &'static str, group: u8) -> Self {
+        let bytes = text.as_bytes();
+        let (mut first, mut mask) = (0, 0);
+        let mut at = 0;
+        while at < 8 && at < bytes.len() {
+            first |= (bytes[at] as u64) << (8 * at);
+            mask |= 0xff << (8 * at);
+            at += 1;
+        }
+        Self { text, group, first, mask }
+    }
 }
 
 impl Finder {
-    #[expect(clippy::expect_used, reason = "the words are literals and every test builds them")]
-    pub(super) fn new(words: &[&str]) -> Self {
-        let automaton = DFA::new(words).expect("literal words");
-        let start = automaton.start_state(Anchored::No).expect("an unanchored automaton");
-        Self { automaton, start }
+    /// Takes groups of words of three bytes or more, at most 64 in all.
+    pub(super) const fn new(groups: &[&[&'static str]]) -> Self {
+        let mut finder = Self { words: [Word::new("", 0); 64], heads: [[0; 256]; HEAD] };
+        let (mut count, mut group) = (0, 0);
+        while group < groups.len() {
+            let mut index = 0;
+            while index < groups[group].len() {
+                let word = groups[group][index];
+                finder.words[count] = Word::new(word, group as u8);
+                finder.heads = with_head(finder.heads, 1 << count, word.as_bytes());
+                count += 1;
+                index += 1;
+            }
+            group += 1;
+        }
+        finder
     }
 
-    /// Hands over the number of each word that the text holds, as often as it does.
-    pub(super) fn each(&self, text: &[u8], mut take: impl FnMut(usize)) {
-        let mut state = self.start;
-        for &byte in text {
-            state = self.automaton.next_state(Anchored::No, state, byte);
-            if self.automaton.is_match(state) {
-                for index in 0..self.automaton.match_len(state) {
-                    take(self.automaton.match_pattern(state, index).as_usize());
-                }
+    /// The groups that the text holds a word of, a bit for each.
+    pub(super) fn find(&self, text: &[u8]) -> u64 {
+        let mut found = 0;
+        let mut look = |a: u8, b: u8, c: u8, d: u8, at: usize| {
+            let [first, second, third, fourth] = &self.heads;
+            let words = first[usize::from(a)] & second[usize::from(b)] & third[usize::from(c)] & fourth[usize::from(d)];
+            if words != 0 {
+                found |= self.groups(words, &text[at..]);
+            }
+        };
+        for (at, head) in text.windows(HEAD).enumerate() {
+            if let &[a, b, c, d] = head {
+                look(a, b, c, d, at);
             }
         }
+        if let &[.., a, b, c] = text {
+            look(a, b, c, 0, text.len() - 3);
+        }
+        found
     }
+
+    /// The groups of those of the words that the text begins with.
+    #[inline(never)]
+    fn groups(&self, mut words: u64, text: &[u8]) -> u64 {
+        let mut groups = 0;
+        let first = u64::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| {
+            let mut end = [0; 8];
+            end[..text.len()].copy_from_slice(text);
+            end
+        }));
+        while words != 0 {
+            let word = &self.words[words.trailing_zeros() as usize];
+            if first & word.mask == word.first && (word.text.len() <= 8 || text.starts_with(word.text.as_bytes())) {
+                groups |= 1 << word.group;
+            }
+            words &= words - 1;
+        }
+        groups
+    }
+}
+
+const fn with_head(mut heads: [[u64; 256]; HEAD], bit: u64, word: &[u8]) -> [[u64; 256]; HEAD] {
+    assert!(word.len() >= HEAD - 1, "a word is too short");
+    let mut at = 0;
+    while at < HEAD {
+        let mut byte = 0;
+        while byte < 256 {
+            if at >= word.len() || byte == word[at] as usize {
+                heads[at][byte] |= bit;
+            }
+            byte += 1;
+        }
+        at += 1;
+    }
+    heads
 }
 
 /// Words that a text may begin with. Most texts begin with none, which their first byte tells.
