@@ -26,23 +26,23 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(format: Format, line: &str) -> Self {
+    pub(super) fn new(format: Format, line: &[u8]) -> Self {
         let mut block =
             Self { format, text: Vec::with_capacity(1024), lines: 0, message: true, blank: false, headed: false };
         block.push(line);
         block
     }
 
-    pub(super) fn push(&mut self, line: &str) {
+    pub(super) fn push(&mut self, line: &[u8]) {
         let line = line.trim_ascii_end();
         self.blank = line.is_empty();
         self.message &= !self.blank;
-        if self.lines == 1 && line.starts_with("Parsing ") {
+        if self.lines == 1 && line.starts_with(b"Parsing ") {
             self.headed = true;
         } else if !self.blank {
             self.headed = false;
         }
-        self.keep(line.as_bytes());
+        self.keep(line);
     }
 
     /// Takes in a line of code or of a stack.
@@ -76,7 +76,7 @@ impl Block {
     }
 
     /// Whether a line that could open a block of its own is a part of this one.
-    pub(super) fn absorbs(&self, format: Format, line: &str) -> bool {
+    pub(super) fn absorbs(&self, format: Format, line: &[u8]) -> bool {
         let first = self.lines == 1;
         match format {
             // Exceptions stand in every report; Node names the place of one before it.
@@ -86,7 +86,7 @@ impl Block {
             // Next 14 tells the place first: `⨯ app/page.js (3:21) @ price`, then `⨯ TypeError: ...`.
             Format::Next => self.format == Format::Next && first && self.holds(" @ "),
             Format::Config => self.format == Format::Config,
-            Format::Vite => line.starts_with(' ') && self.format == Format::Vite,
+            Format::Vite => line.starts_with(b" ") && self.format == Format::Vite,
             _ => false,
         }
     }
@@ -96,15 +96,15 @@ impl Block {
     }
 
     /// Whether a line that means nothing by itself is more of this block.
-    pub(super) fn goes_on(&self, line: &str) -> bool {
-        let text = line.trim_start();
+    pub(super) fn goes_on(&self, line: &[u8]) -> bool {
+        let text = line.trim_ascii_start();
         text.is_empty()
             || text.len() < line.len()
             || self.message
             || self.headed
-            || MORE.begin(text.as_bytes())
+            || MORE.begin(text)
             || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
-            || self.blank && leading(text, true).is_some()
+            || self.blank && leading(&lossy(text), true).is_some()
     }
 }
 

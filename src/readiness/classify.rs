@@ -1,5 +1,7 @@
 //! Bytes of both streams of one container to signals.
 
+use std::borrow::Cow;
+
 use super::block::{Block, is_frame};
 use super::lines::LineSplitter;
 use super::marker::{self, Format, Keys, Marker};
@@ -72,7 +74,7 @@ impl Reports {
         self.last = Some((block, signals));
     }
 
-    fn open(&mut self, stream: usize, format: Format, line: &str, sink: &mut impl FnMut(Signal)) {
+    fn open(&mut self, stream: usize, format: Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
         self.close(stream, sink);
         self.open[stream] = Some(Block::new(format, line));
     }
@@ -99,23 +101,18 @@ fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], 
         block.push_frame(line);
         return;
     }
-    let own = patterns.ready.is_some() || patterns.error.is_some();
-    let keys = Keys::of(line);
-    if keys.is_empty() && reports.open[stream].is_none() && !own {
-        return;
-    }
-    let line = &*lossy(line);
-    if patterns.error.as_ref().is_some_and(|error| error.is_match(line)) {
+    if patterns.error.as_ref().is_some_and(|error| error.is_match(&lossy(line))) {
         reports.open(stream, Format::Own, line, sink);
         return;
     }
-    if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(line)) {
+    if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&lossy(line))) {
         reports.close(stream, sink);
         sink(Signal::Ready);
         return;
     }
-    let marker = if keys.is_empty() { None } else { marker::read(line, keys) };
-    let Some(marker) = marker else {
+    let keys = Keys::of(line);
+    let text = if keys.is_empty() { Cow::Borrowed("") } else { lossy(line) };
+    let Some(marker) = marker::read(&text, keys) else {
         match &mut reports.open[stream] {
             Some(block) if block.goes_on(line) => block.push(line),
             _ => reports.close(stream, sink),

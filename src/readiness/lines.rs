@@ -62,6 +62,8 @@ impl LineSplitter {
                     chunk = &chunk[end..];
                     continue;
                 }
+                self.keep(&chunk[..at]);
+                chunk = &chunk[at..];
             }
             chunk = self.rest_of_line(chunk, take);
         }

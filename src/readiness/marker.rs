@@ -140,6 +140,9 @@ pub(super) fn after_clock(text: &str) -> Option<&str> {
 /// What a line means, where it means anything. The line is plain; `keys` are its own.
 pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     use Key as K;
+    if keys.is_empty() {
+        return None;
+    }
     let text = line.trim_ascii();
     let timed = after_clock(text);
     // Errors first: a line of one kind may quote a word of another.
