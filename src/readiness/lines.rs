@@ -1,6 +1,6 @@
 //! Bytes to plain lines: chunks split anywhere, ANSI, `\r\n`, a TTY's line rewrites.
 
-use memchr::memchr3;
+
 
 use super::words::lossy;
 
@@ -51,7 +51,7 @@ impl LineSplitter {
     pub(super) fn each(&mut self, mut chunk: &[u8], take: &mut impl FnMut(&[u8])) {
         while !chunk.is_empty() {
             if self.line.is_empty() && self.escape == Escape::None && !self.carriage_return {
-                let at = memchr3(b'\n', b'\r', 0x1b, chunk).unwrap_or(chunk.len());
+                let at = printable(chunk);
                 let end = match chunk.get(at..) {
                     Some([b'\n', ..]) => Some(at + 1),
                     Some([b'\r', b'\n', ..]) => Some(at + 2),
@@ -89,10 +89,7 @@ impl LineSplitter {
                     },
                     _ => {
                         let start = at - 1;
-                        // A run between two colours is short, a run in a long line is not.
-                        let near = chunk[at..].iter().take(32).position(|byte| matches!(byte, b'\n' | b'\r' | 0x1b));
-                        let length = near.or_else(|| memchr3(b'\n', b'\r', 0x1b, &chunk[at..]));
-                        at = length.map_or(chunk.len(), |length| at + length);
+                        at += printable(&chunk[at..]);
                         self.keep(&chunk[start..at]);
                     }
                 },
@@ -147,6 +144,22 @@ impl LineSplitter {
         let room = MAX_LINE - self.line.len();
         self.line.extend_from_slice(&run[..run.len().min(room)]);
     }
+}
+
+/// How many bytes come before the first control character. A run between two colours is too short for a search.
+fn printable(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut at = 0;
+    while let Some(eight) = bytes[at..].first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        // https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord
+        let control = eight.wrapping_sub(ONES * 0x20) & !eight & (ONES * 0x80);
+        if control != 0 {
+            return at + control.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + bytes[at..].iter().take_while(|byte| **byte >= 0x20).count()
 }
 
 /// The length of a colour, `[1;32m`, which nearly every escape sequence is: one that is whole needs no states.
