@@ -1,7 +1,5 @@
 //! Bytes to plain lines: chunks split anywhere, ANSI, `\r\n`, a TTY's line rewrites.
 
-
-
 use super::words::lossy;
 
 /// A line longer than this is cut: no dev server prints a marker that far out.

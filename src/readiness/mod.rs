@@ -29,4 +29,5 @@ pub use tracker::Readiness;
 pub fn prepare() {
     place::prepare();
     redact::prepare();
+    report::prepare();
 }

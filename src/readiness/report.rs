@@ -1,5 +1,7 @@
 //! One block of output, as a dev server prints it about an error, to the errors in it.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use super::block::MAX_BYTES;
@@ -47,9 +49,16 @@ fn unresolved(block: &str) -> impl Iterator<Item = CompileError> {
     })
 }
 
+static BLANK_LINE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\n\n"));
+
+/// Builds what is built at first use.
+pub(super) fn prepare() {
+    LazyLock::force(&BLANK_LINE);
+}
+
 /// Most reports are of one error, which a search tells sooner than a look at each line.
 fn has_sections(block: &str) -> bool {
-    let mut blank = memmem::find_iter(block.as_bytes(), "\n\n");
+    let mut blank = BLANK_LINE.find_iter(block.as_bytes());
     blank.any(|at| matches!(block.as_bytes().get(at + 2), Some(b'.' | b'/')))
 }
 
@@ -232,6 +241,9 @@ impl<'a> Draft<'a> {
 
     /// A line of a frame of code. Babel `> 1 | code`, SWC ` 1 | code` under `,-[file:1:1]`, esbuild ` 1 │ code`.
     fn frame(&mut self, line: &'a str, text: &'a str, first: u8) -> bool {
+        if first.is_ascii_alphabetic() {
+            return false;
+        }
         let (marked, rest) = match text.strip_prefix("> ") {
             Some(rest) => (true, rest.trim_start()),
             None => (false, text),
