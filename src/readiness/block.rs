@@ -104,7 +104,10 @@ impl Block {
             || self.headed
             || MORE.begin(text)
             || matches!(self.format, Format::Page | Format::Config | Format::Crash) && self.lines < 3
-            || self.blank && leading(&lossy(text), true).is_some()
+            || {
+                let text = lossy(text);
+                text.starts_with(char::is_whitespace) || self.blank && leading(&text, true).is_some()
+            }
     }
 }
 
@@ -166,3 +169,17 @@ static MORE: Beginnings = Beginnings::new(&[
     "SyntaxError",
     "^",
 ]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_begins_with_any_space_goes_on() {
+        let mut block = Block::new(Format::Next, b"./app/page.js");
+        block.push(b"");
+        for (line, goes_on) in [("  more", true), ("\u{a0}more", true), ("\u{3000}", true), ("another", false)] {
+            assert_eq!(block.goes_on(line.as_bytes()), goes_on, "{line:?}");
+        }
+    }
+}
