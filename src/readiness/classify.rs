@@ -1,7 +1,5 @@
 //! Bytes of both streams of one container to signals.
 
-use std::borrow::Cow;
-
 use super::block::{Block, is_frame};
 use super::lines::LineSplitter;
 use super::marker::{self, Format, Keys, Marker};
@@ -101,18 +99,27 @@ fn take(patterns: &Patterns, reports: &mut Reports, stream: usize, line: &[u8], 
         block.push_frame(line);
         return;
     }
-    if patterns.error.as_ref().is_some_and(|error| error.is_match(&lossy(line))) {
-        reports.open(stream, Format::Own, line, sink);
-        return;
-    }
-    if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&lossy(line))) {
-        reports.close(stream, sink);
-        sink(Signal::Ready);
-        return;
+    if patterns.error.is_some() || patterns.ready.is_some() {
+        let text = lossy(line);
+        if patterns.error.as_ref().is_some_and(|error| error.is_match(&text)) {
+            reports.open(stream, Format::Own, line, sink);
+            return;
+        }
+        if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&text)) {
+            reports.close(stream, sink);
+            sink(Signal::Ready);
+            return;
+        }
     }
     let keys = Keys::of(line);
-    let text = if keys.is_empty() { Cow::Borrowed("") } else { lossy(line) };
-    let Some(marker) = marker::read(&text, keys) else {
+    let text;
+    let marker = if keys.is_empty() {
+        None
+    } else {
+        text = lossy(line);
+        marker::read(&text, keys)
+    };
+    let Some(marker) = marker else {
         match &mut reports.open[stream] {
             Some(block) if block.goes_on(line) => block.push(line),
             _ => reports.close(stream, sink),

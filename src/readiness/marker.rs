@@ -4,7 +4,7 @@ use super::place::{is_source, leading, number};
 use super::problem::Problem;
 use super::report::is_environment;
 use super::signal::Ends;
-use super::words::Finder;
+use super::words::{Finder, groups};
 
 /// Who prints a block about an error, which tells how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,17 +61,10 @@ pub(super) enum Marker<'a> {
     Ends,
 }
 
-macro_rules! keywords {
-    ($($name:ident = $text:literal),* $(,)?) => {
-        #[derive(Clone, Copy)]
-        #[expect(clippy::upper_case_acronyms, reason = "they are what the line holds")]
-        enum Key { $($name),* }
-        const KEYWORDS: &[&[&str]] = &[$(&[$text]),*];
-    };
-}
-
 // Lines without any of these words mean nothing, and are not looked at twice.
-keywords! {
+groups! {
+    #[expect(clippy::upper_case_acronyms, reason = "they are what the line holds")]
+    Key, KEYWORDS:
     Cross = "⨯", Tick = "✓", Circle = "○", Ts = " TS", Error = "rror", ERROR = "ERROR", Failed = "ailed",
     Compil = "ompil", Local = "Local", GET = "GET ", HEAD = "HEAD ", Ok = "[200] ", Broken = "[50", Vite = "[vite] ", InUse = "in use",
     NotFound = "ot found", Expose = "to expose", Environment = "nvironment var", Title = "nvironment Var", Upper = "NVIRONMENT VAR", Short = "nv var", ShortUpper = "NV VAR", Env = "process.env",
@@ -140,9 +133,6 @@ pub(super) fn after_clock(text: &str) -> Option<&str> {
 /// What a line means, where it means anything. The line is plain; `keys` are its own.
 pub(super) fn read(line: &str, keys: Keys) -> Option<Marker<'_>> {
     use Key as K;
-    if keys.is_empty() {
-        return None;
-    }
     let text = line.trim_ascii();
     let timed = after_clock(text);
     // Errors first: a line of one kind may quote a word of another.

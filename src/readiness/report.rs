@@ -8,7 +8,7 @@ use super::block::MAX_BYTES;
 use super::marker::{Format, after_clock};
 use super::place::{self, Place, anywhere, in_project, is_foreign, is_source, leading, number};
 use super::redact::without_passwords;
-use super::words::{Beginnings, Finder, lines};
+use super::words::{Beginnings, Finder, groups, lines};
 use crate::preview::{CompileError, ErrorKind};
 
 /// The errors that a block tells of. None, where it turns out to be ordinary output.
@@ -241,6 +241,7 @@ impl<'a> Draft<'a> {
 
     /// A line of a frame of code. Babel `> 1 | code`, SWC ` 1 | code` under `,-[file:1:1]`, esbuild ` 1 │ code`.
     fn frame(&mut self, line: &'a str, text: &'a str, first: u8) -> bool {
+        // Most lines of a report: none of what follows begins with a letter.
         if first.is_ascii_alphabetic() {
             return false;
         }
@@ -552,36 +553,24 @@ fn variable(line: &str) -> Option<&str> {
     (upper && !name.is_empty() && rest.trim_start().starts_with('[')).then_some(name)
 }
 
-/// What words of a report tell of its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    Missing,
-    Type,
-    Thrown,
-    Json,
-    Syntax,
-    Environment,
+groups! {
+    /// What words of a report tell of its kind.
+    Word, WORDS:
+    Missing = "Module not found" | "Can't resolve" | "Cannot find module" | "Cannot find package"
+        | "Failed to resolve import" | "Could not resolve" | "could not be resolved" | "Failed to load url"
+        | "Failed to resolve entry" | "ERR_MODULE_NOT_FOUND" | "UNRESOLVED_IMPORT" | "Could not import"
+        | "Does the file exist?" | "doesn't exist in target module" | "failed to resolve",
+    Type = "Type error: " | "error TS2" | "TS2" | "TS7" | "ERROR(TypeScript)" | "ERROR(vue-tsc)" | "ERROR(VLS)",
+    Thrown = "TypeError: " | "ReferenceError: " | "RangeError: " | "⨯ Error: " | "error - Error: "
+        | "error Error: ",
+    Json = "valid JSON" | "in JSON at",
+    Syntax = "yntax error" | "yntax Error" | "SyntaxError" | "nexpected " | "nterminated" | "nclosed"
+        | "PARSE_ERROR" | "Parsing " | "xpected" | "TS1" | "Parse failure" | "parse error" | "parse_error"
+        | "CompileError" | "Missing semicolon" | "Invalid left-hand side" | "already been declared"
+        | "missing end tag" | "Invalid end tag" | "invalid syntax",
+    Environment = "nvironment variable" | "NVIRONMENT VARIABLE" | "nv var" | "NV VAR" | "process.env"
+        | "nvironment Variable",
 }
-
-/// The words, in the order of [`Word`].
-#[rustfmt::skip]
-const WORDS: &[&[&str]] = &[
-    &[
-        "Module not found", "Can't resolve", "Cannot find module", "Cannot find package", "Failed to resolve import",
-        "Could not resolve", "could not be resolved", "Failed to load url", "Failed to resolve entry",
-        "ERR_MODULE_NOT_FOUND", "UNRESOLVED_IMPORT", "Could not import", "Does the file exist?",
-        "doesn't exist in target module", "failed to resolve",
-    ],
-    &["Type error: ", "error TS2", "TS2", "TS7", "ERROR(TypeScript)", "ERROR(vue-tsc)", "ERROR(VLS)"],
-    &["TypeError: ", "ReferenceError: ", "RangeError: ", "⨯ Error: ", "error - Error: ", "error Error: "],
-    &["valid JSON", "in JSON at"],
-    &[
-        "yntax error", "yntax Error", "SyntaxError", "nexpected ", "nterminated", "nclosed", "PARSE_ERROR", "Parsing ",
-        "xpected", "TS1", "Parse failure", "parse error", "parse_error", "CompileError", "Missing semicolon",
-        "Invalid left-hand side", "already been declared", "missing end tag", "Invalid end tag", "invalid syntax",
-    ],
-    &["nvironment variable", "NVIRONMENT VARIABLE", "nv var", "NV VAR", "process.env", "nvironment Variable"],
-];
 
 static FINDER: Finder = Finder::new(WORDS);
 

@@ -2,6 +2,17 @@
 
 use std::borrow::Cow;
 
+/// Names groups of words, and lists them for a [`Finder`] in the order of their names.
+macro_rules! groups {
+    ($(#[$meta:meta])* $names:ident, $words:ident: $($name:ident = $($word:literal)|+),* $(,)?) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        enum $names { $($name),* }
+        const $words: &[&[&str]] = &[$(&[$($word),+]),*];
+    };
+}
+pub(super) use groups;
+
 /// So many bytes at the head of each word are looked for; where they stand, the whole word is.
 const HEAD: usize = 4;
 
