@@ -1,7 +1,7 @@
 //! The environment that a preview's container gets.
 
 use crate::error::Error;
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 
 /// Variables in the order in which they were given.
 pub type Variables = Vec<(String, String)>;
@@ -30,9 +30,9 @@ pub fn validate(variables: &[(String, String)]) -> Result<(), Error> {
 
 /// The variables that every preview gets, then `overlay`, which wins.
 #[must_use]
-pub fn prepare(key: &PreviewKey, port: u16, database_url: Option<&str>, overlay: &[(String, String)]) -> Variables {
+pub fn prepare(key: &PreviewId, port: u16, database_url: Option<&str>, overlay: &[(String, String)]) -> Variables {
     let mut variables: Variables = vec![
-        ("PROJECT_ID".into(), key.project_id.to_string()),
+        ("PROJECT_ID".into(), key.project_id().to_string()),
         ("NODE_ENV".into(), "development".into()),
         ("PORT".into(), port.to_string()),
         ("NEXT_TELEMETRY_DISABLED".into(), "1".into()),
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn the_caller_wins_and_keeps_the_order() {
         let variables =
-            prepare(&PreviewKey::project(7), 3000, Some("postgresql://x"), &pairs(&[("PORT", "1"), ("A", "b")]));
+            prepare(&PreviewId::project(7), 3000, Some("postgresql://x"), &pairs(&[("PORT", "1"), ("A", "b")]));
         let expected = pairs(&[
             ("PROJECT_ID", "7"),
             ("NODE_ENV", "development"),
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn no_database_no_url() {
-        let variables = prepare(&PreviewKey::project(7), 3000, None, &[]);
+        let variables = prepare(&PreviewId::project(7), 3000, None, &[]);
         assert!(variables.iter().all(|(name, _)| !name.ends_with("_URL")));
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::preview::{Phase, Preview, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{Phase, Preview};
 
 /// A failure of one call to the container engine.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -99,7 +100,7 @@ pub enum Error {
     #[error("{preview}: project folder {}: {problem}", path.display())]
     ProjectFolder {
         /// Whose folder.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// The folder looked for.
         path: PathBuf,
         /// What is wrong with it.
@@ -111,7 +112,7 @@ pub enum Error {
         /// The operation that needed it.
         operation: &'static str,
         /// For whom, where it was for one.
-        preview: Option<PreviewKey>,
+        preview: Option<PreviewId>,
         /// The cause.
         source: EngineError,
     },
@@ -119,7 +120,7 @@ pub enum Error {
     #[error("image {image}: {source}")]
     ImageNotFound {
         /// For whom, where it was for one.
-        preview: Option<PreviewKey>,
+        preview: Option<PreviewId>,
         /// The image's reference.
         image: String,
         /// The engine's or the registry's words.
@@ -129,7 +130,7 @@ pub enum Error {
     #[error("{preview}: no free port in {first}-{last}: {source}")]
     PortRangeExhausted {
         /// For whom.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// First port of the range.
         first: u16,
         /// Last port of the range.
@@ -141,7 +142,7 @@ pub enum Error {
     #[error("{preview}: could not {step} the container: {source}")]
     ContainerStart {
         /// For whom.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// `network`, `create`, `start` or `restart`.
         step: &'static str,
         /// The engine's words.
@@ -151,7 +152,7 @@ pub enum Error {
     #[error("{preview}: container {name} {problem}")]
     ContainerConflict {
         /// For whom.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// The container's name.
         name: String,
         /// Why it cannot be used.
@@ -161,7 +162,7 @@ pub enum Error {
     #[error("{preview}: {problem}{}", lines_words(.last_lines))]
     PreviewFailed {
         /// Whose.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// What happened, in a sentence.
         problem: String,
         /// The exit code, where the container ended and it is known.
@@ -175,7 +176,7 @@ pub enum Error {
     #[error("{preview}: not ready within {} s: {}{}{}", .timeout.as_secs_f64(), phase_words(.last.as_deref()), stage_words(.stages), lines_words(.last_lines))]
     NotReady {
         /// Whose.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// How long was waited.
         timeout: Duration,
         /// How long it was in each phase.
@@ -191,13 +192,13 @@ pub enum Error {
         /// What was to be done with it.
         operation: &'static str,
         /// Whose.
-        preview: PreviewKey,
+        preview: PreviewId,
     },
     /// An operation on the database failed, or it could not be made and `POSTGRES_REQUIRED` is set.
     #[error("{}database: {source}", preview_words(.preview.as_ref()))]
     Database {
         /// For whom, where it was for one.
-        preview: Option<PreviewKey>,
+        preview: Option<PreviewId>,
         /// The cause.
         source: DatabaseError,
     },
@@ -207,7 +208,7 @@ pub enum Error {
         /// The operation that waited.
         operation: &'static str,
         /// For whom, where it was for one.
-        preview: Option<PreviewKey>,
+        preview: Option<PreviewId>,
         /// How long it waited.
         source: EngineError,
     },
@@ -217,7 +218,7 @@ pub enum Error {
         /// The operation.
         operation: &'static str,
         /// For whom, where it was for one.
-        preview: Option<PreviewKey>,
+        preview: Option<PreviewId>,
         /// The engine's words.
         source: EngineError,
     },
@@ -225,7 +226,7 @@ pub enum Error {
     #[error("{preview}: {hook} failed: {message}")]
     Hook {
         /// For whom.
-        preview: PreviewKey,
+        preview: PreviewId,
         /// The hook's name.
         hook: &'static str,
         /// The exception as text.
@@ -241,11 +242,11 @@ pub enum Error {
     #[error("{preview}: the start was abandoned")]
     Abandoned {
         /// Whose.
-        preview: PreviewKey,
+        preview: PreviewId,
     },
 }
 
-fn preview_words(preview: Option<&PreviewKey>) -> String {
+fn preview_words(preview: Option<&PreviewId>) -> String {
     preview.map_or_else(String::new, |preview| format!("{preview}: "))
 }
 
@@ -269,7 +270,7 @@ fn lines_words(lines: &[String]) -> String {
 
 impl Error {
     /// What is known about the preview says that it cannot become ready.
-    pub(crate) fn failed(key: &PreviewKey, last: Option<Preview>) -> Self {
+    pub(crate) fn failed(key: &PreviewId, last: Option<Preview>) -> Self {
         let preview = key.clone();
         match last {
             None => Self::PreviewFailed {
@@ -290,19 +291,19 @@ impl Error {
     }
 
     /// The container ended before it was known to anybody.
-    pub(crate) fn ended(key: &PreviewKey, exit_code: Option<i64>, last_lines: Vec<String>) -> Self {
+    pub(crate) fn ended(key: &PreviewId, exit_code: Option<i64>, last_lines: Vec<String>) -> Self {
         let with = exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
         let problem = format!("the container ended{with}");
         Self::PreviewFailed { preview: key.clone(), problem, exit_code, last_lines, last: None }
     }
 
     /// A failure of the database server.
-    pub(crate) fn database(preview: &PreviewKey, source: DatabaseError) -> Self {
+    pub(crate) fn database(preview: &PreviewId, source: DatabaseError) -> Self {
         Self::Database { preview: Some(preview.clone()), source }
     }
 
     /// An engine failure in an operation: unreachable and time-out have variants of their own.
-    pub(crate) fn engine(operation: &'static str, preview: Option<&PreviewKey>, source: EngineError) -> Self {
+    pub(crate) fn engine(operation: &'static str, preview: Option<&PreviewId>, source: EngineError) -> Self {
         let preview = preview.cloned();
         match source {
             EngineError::Unreachable(_) => Self::DockerUnavailable { operation, preview, source },
@@ -336,7 +337,7 @@ impl Error {
 
     /// The preview it was about, where it was about one.
     #[must_use]
-    pub fn preview(&self) -> Option<&PreviewKey> {
+    pub fn preview(&self) -> Option<&PreviewId> {
         match self {
             Self::DockerUnavailable { preview, .. }
             | Self::Timeout { preview, .. }

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 
 /// The project's folder, resolved. Symlinks are followed, so that what is checked is what is mounted.
 ///
 /// # Errors
 /// [`Error::ProjectFolder`] when it is missing, not a folder, or leads out of `projects_dir`.
-pub async fn resolve(projects_dir: &Path, key: &PreviewKey) -> Result<PathBuf, Error> {
-    let path = projects_dir.join(key.folder_name());
+pub async fn resolve(projects_dir: &Path, key: &PreviewId) -> Result<PathBuf, Error> {
+    let path = projects_dir.join(key.folder());
     let wrong = |path: &Path, problem: &str| Error::ProjectFolder {
         preview: key.clone(),
         path: path.to_owned(),
@@ -31,8 +31,8 @@ pub async fn resolve(projects_dir: &Path, key: &PreviewKey) -> Result<PathBuf, E
 
 /// The folder's path below the workspace, which is the parent of `projects_dir`.
 #[must_use]
-pub fn in_workspace(projects_dir: &Path, key: &PreviewKey) -> PathBuf {
-    Path::new(projects_dir.file_name().unwrap_or_default()).join(key.folder_name())
+pub fn in_workspace(projects_dir: &Path, key: &PreviewId) -> PathBuf {
+    Path::new(projects_dir.file_name().unwrap_or_default()).join(key.folder())
 }
 
 /// The folder on the host, for a process in a container: the mount with the longest prefix says where it comes from.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     async fn problem(root: &Path, id: u64) -> String {
-        match resolve(root, &PreviewKey::project(id)).await {
+        match resolve(root, &PreviewId::project(id)).await {
             Err(Error::ProjectFolder { problem, .. }) => problem,
             other => format!("{other:?}"),
         }
@@ -80,8 +80,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc", root.join("3"))?;
         std::os::unix::fs::symlink(root.join("1"), root.join("4"))?;
         let inside = root.canonicalize()?.join("1");
-        assert_eq!(resolve(&root, &PreviewKey::project(1)).await.ok(), Some(inside.clone()));
-        assert_eq!(resolve(&root, &PreviewKey::project(4)).await.ok(), Some(inside));
+        assert_eq!(resolve(&root, &PreviewId::project(1)).await.ok(), Some(inside.clone()));
+        assert_eq!(resolve(&root, &PreviewId::project(4)).await.ok(), Some(inside));
         assert_eq!(problem(&root, 2).await, "is not a folder");
         assert_eq!(problem(&root, 3).await, "is a symlink that leads out of PROJECTS_DIR");
         assert_eq!(problem(&root, 5).await, "does not exist");

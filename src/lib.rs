@@ -1,6 +1,7 @@
 //! Live previews of web apps in containers: the core of the `kosuke_docker` Python package.
 //!
-//! - [`preview`]: which preview, its names, its phases, what is known about it
+//! - [`id`]: what a preview is called: its id, and every name and label derived from it
+//! - [`preview`]: what callers are told about a preview
 //! - [`settings`]: every knob, typed and validated
 //! - [`environment`]: the variables that a container gets
 //! - [`folder`]: the project's folder, checked before anything is made
@@ -19,6 +20,7 @@ pub mod engine;
 pub mod environment;
 pub mod error;
 pub mod folder;
+pub mod id;
 pub mod preview;
 pub mod probe;
 #[cfg(feature = "python")]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Target;
+use crate::id::PreviewId;
 
 const KEY: &str = "kosuke";
 const PREVIEW: &str = "preview";
@@ -41,8 +42,12 @@ impl Mark {
             return None;
         }
         let project_id = value.get("project_id")?.as_u64()?;
+        let id = match text("session") {
+            Some(session) => PreviewId::session(project_id, &session),
+            None => PreviewId::project(project_id),
+        };
         Some(Self {
-            target: Target { project_id, session: text("session"), owner: text("owner")? },
+            target: Target { id, owner: text("owner")? },
             dropping: value.get("dropping").and_then(Value::as_bool).unwrap_or_default(),
             temporary: value.get("temporary").and_then(Value::as_u64),
             note: text("note"),
@@ -50,11 +55,11 @@ impl Mark {
     }
 
     pub(super) fn text(&self) -> String {
-        let Target { project_id, session, owner } = &self.target;
+        let Target { id, owner } = &self.target;
         let mut fields = Map::from_iter([
             (KEY.to_owned(), json!(PREVIEW)),
-            ("project_id".to_owned(), json!(project_id)),
-            ("session".to_owned(), json!(session)),
+            ("project_id".to_owned(), json!(id.project_id())),
+            ("session".to_owned(), json!(id.session_id())),
             ("owner".to_owned(), json!(owner)),
         ]);
         if self.dropping {
@@ -77,7 +82,8 @@ mod tests {
     #[test]
     fn marks_round_trip_whatever_a_session_is_called() {
         for session in [None, Some(""), Some("a'b\"c\\d\n"), Some("a\0b"), Some("日本🦀"), Some("$kosuke$ '' --")] {
-            let target = Target { project_id: u64::MAX, session: session.map(str::to_owned), owner: "o'wner".into() };
+            let id = session.map_or(PreviewId::project(u64::MAX), |session| PreviewId::session(u64::MAX, session));
+            let target = Target { id, owner: "o'wner".into() };
             for mark in [Mark::of(&target), Mark::dropping(&target), Mark::temporary(&target)] {
                 assert_eq!(Mark::parse(&mark.text()), Some(mark.clone()));
                 assert!(!mark.text().contains('\0'), "Postgres has no NUL in a text");

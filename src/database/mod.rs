@@ -20,7 +20,8 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use crate::error::DatabaseError;
-use crate::preview::{Isolation, database_name};
+use crate::id::PreviewId;
+use crate::preview::Isolation;
 
 pub use info::{DatabaseInfo, TableInfo};
 pub use postgres::PostgresServer;
@@ -37,10 +38,8 @@ pub enum Login {
 /// Which database, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The project's id.
-    pub project_id: u64,
-    /// The session's name, of any content.
-    pub session: Option<String>,
+    /// Which preview's.
+    pub id: PreviewId,
     /// The deployment, as containers have it in their labels.
     pub owner: String,
 }
@@ -49,7 +48,7 @@ impl Target {
     /// The name of the database and of its role.
     #[must_use]
     pub fn name(&self) -> String {
-        database_name(self.project_id, self.session.as_deref())
+        self.id.database_name()
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::credentials::{RegistryLogin, registry_of};
 use crate::error::EngineError;
-use crate::preview::{LABEL_OWNER, LABEL_PREVIEW};
+use crate::id::{LABEL_OWNER, LABEL_PREVIEW};
 
 /// bollard opens a connection per request and knows no limit: this one keeps us from using up file descriptors.
 const MAX_CALLS: usize = 64;

@@ -14,23 +14,24 @@ use crate::database::{DatabaseInfo, Owned};
 use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::preview::{CompileError, Phase, Preview, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{CompileError, Phase, Preview};
 use crate::service::{ContainerInfo, LogLine, Patience, PreviewEvent, Swept};
 use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
-pub(super) fn key(value: &Bound<'_, PyAny>) -> PyResult<PreviewKey> {
+pub(super) fn key(value: &Bound<'_, PyAny>) -> PyResult<PreviewId> {
     key_of(value, "project_id")
 }
 
 /// The same for an argument of another name.
-pub(super) fn key_of(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<PreviewKey> {
+pub(super) fn key_of(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<PreviewId> {
     if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
         return Err(invalid(field, format!("must be an int, not {}", type_name(value))));
     }
     // Postgres and JSON readers know signed 64 bits.
     match value.extract::<i64>().map(u64::try_from) {
-        Ok(Ok(id)) => Ok(PreviewKey::project(id)),
+        Ok(Ok(id)) => Ok(PreviewId::project(id)),
         Ok(Err(_)) => Err(invalid(field, "is negative")),
         Err(_) if value.lt(0)? => Err(invalid(field, "is negative")),
         Err(_) => Err(invalid(field, "is larger than 9223372036854775807")),
@@ -315,8 +316,8 @@ pub(super) fn database_dict<'py>(py: Python<'py>, info: &DatabaseInfo) -> PyResu
 pub(super) fn orphan_dict<'py>(py: Python<'py>, owned: &Owned) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("name", &owned.name)?;
-    dict.set_item("project_id", owned.target.project_id)?;
-    dict.set_item("session", &owned.target.session)?;
+    dict.set_item("project_id", owned.target.id.project_id())?;
+    dict.set_item("session", owned.target.id.session_id())?;
     dict.set_item("size_bytes", owned.size_bytes)?;
     dict.set_item("role_only", owned.role_only)?;
     dict.set_item("dropping", owned.dropping)?;
@@ -341,7 +342,7 @@ pub(super) fn info(dict: &Bound<'_, PyDict>) -> PyResult<ContainerInfo> {
     let get = |field: &'static str| dict.get_item(field)?.ok_or_else(|| invalid(field, "is missing"));
     let port = get("port")?.extract().map_err(|_| invalid("port", "must be between 0 and 65535"))?;
     Ok(ContainerInfo {
-        project_id: key(&get("project_id")?)?.project_id,
+        project_id: key(&get("project_id")?)?.project_id(),
         container_id: get("container_id")?.extract()?,
         container_name: get("container_name")?.extract()?,
         port,

@@ -21,7 +21,7 @@ pub(super) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> P
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let fields = PyDict::new(py);
     fields.set_item(intern!(py, "operation"), error.operation())?;
-    fields.set_item(intern!(py, "preview"), error.preview().map(|key| key.project_id))?;
+    fields.set_item(intern!(py, "preview"), error.preview().map(|key| key.project_id()))?;
     fields.set_item(intern!(py, "engine_message"), error.engine_message())?;
     let class = match error {
         Error::InvalidInput { field, .. } => {

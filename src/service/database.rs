@@ -8,7 +8,7 @@ use super::registry::Turn;
 use super::{Inner, PreviewService, lock};
 use crate::database::{DatabaseInfo, Databases, Ensured, Owned, Target};
 use crate::error::{DatabaseError, Error};
-use crate::preview::{LABEL_PROJECT, PreviewKey};
+use crate::id::{LABEL_PROJECT, PreviewId};
 
 /// What a sweep of the databases found and did.
 #[derive(Debug, Default)]
@@ -31,10 +31,14 @@ impl PreviewService {
     /// The server's own words.
     pub async fn ensure_database(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         session: Option<String>,
     ) -> Result<Option<Ensured>, DatabaseError> {
-        self.inner.ensure_database(&Target { session, ..self.inner.target(key) }).await
+        let id = match session {
+            Some(session) => PreviewId::session(key.project_id(), &session),
+            None => key.clone(),
+        };
+        self.inner.ensure_database(&self.inner.target(&id)).await
     }
 
     /// Removes the preview's database with whoever is connected, and its role. None is no error.
@@ -43,7 +47,7 @@ impl PreviewService {
     /// [`Error::Database`]: the drop is marked, and tried again by the next sweep.
     pub fn drop_database(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
@@ -57,7 +61,7 @@ impl PreviewService {
     /// [`Error::Database`]: then the old one is as it was.
     pub fn reset_database(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
@@ -74,9 +78,9 @@ impl PreviewService {
     /// [`Error::InvalidInput`] for a preview and itself; [`Error::Database`]: then both are as they were.
     pub fn clone_database(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
-        from: &PreviewKey,
+        from: &PreviewId,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         let (of, source) = (key.clone(), from.clone());
@@ -100,7 +104,7 @@ impl PreviewService {
     ///
     /// # Errors
     /// [`Error::Database`], also when there is none.
-    pub async fn database_info(&self, key: &PreviewKey) -> Result<DatabaseInfo, Error> {
+    pub async fn database_info(&self, key: &PreviewId) -> Result<DatabaseInfo, Error> {
         let info = async { self.inner.databases()?.info(&self.inner.target(key)).await };
         info.await.map_err(|source| Error::database(key, source))
     }
@@ -128,7 +132,7 @@ impl PreviewService {
     /// An owned task behind what is queued already; the place is taken at the call.
     fn in_turn(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
@@ -146,8 +150,8 @@ impl PreviewService {
 
 impl Inner {
     /// Whose database it is.
-    pub(super) fn target(&self, key: &PreviewKey) -> Target {
-        Target { project_id: key.project_id, session: None, owner: self.settings.preview_owner.clone() }
+    pub(super) fn target(&self, key: &PreviewId) -> Target {
+        Target { id: key.clone(), owner: self.settings.preview_owner.clone() }
     }
 
     fn databases(&self) -> Result<&dyn Databases, DatabaseError> {
@@ -160,7 +164,7 @@ impl Inner {
         let Some(databases) = &self.databases else {
             return Ok(None);
         };
-        let project = target.project_id;
+        let project = target.id.project_id();
         match databases.ensure(target).await {
             Ok(ensured) => {
                 if ensured.created {
@@ -176,7 +180,7 @@ impl Inner {
     }
 
     /// Within the preview's turn. Without a server there is nothing to remove.
-    pub(super) async fn drop_database(&self, key: &PreviewKey) -> Result<(), Error> {
+    pub(super) async fn drop_database(&self, key: &PreviewId) -> Result<(), Error> {
         let Some(databases) = &self.databases else {
             return Ok(());
         };
@@ -201,14 +205,14 @@ impl Inner {
         let owned = owned.map_err(|source| Error::Database { preview: None, source })?;
         let used = self.projects_in_use().await?;
         for database in owned {
-            let key = PreviewKey::project(database.target.project_id);
+            let key = database.target.id.clone();
             if database.dropping {
                 match self.in_turn_of(&key, || databases.remove_again(&database)).await {
                     Ok(true) => sweep.ended.push(database.name),
                     Ok(false) => {}
                     Err(error) => sweep.fail(database.name, error),
                 }
-            } else if !used.contains(&key.project_id) && self.is_gone(&key).await {
+            } else if !used.contains(&key.project_id()) && self.is_gone(&key).await {
                 sweep.orphans.push(database.clone());
                 if remove {
                     match self.in_turn_of(&key, || self.drop_orphan(databases.as_ref(), &key, &database.target)).await {
@@ -226,18 +230,18 @@ impl Inner {
     async fn drop_orphan(
         &self,
         databases: &dyn Databases,
-        key: &PreviewKey,
+        key: &PreviewId,
         target: &Target,
     ) -> Result<bool, DatabaseError> {
         Ok(self.is_gone(key).await && databases.remove(target).await?)
     }
 
     /// A place in the queue of a preview that may have no container.
-    fn queue(&self, key: &PreviewKey) -> Turn {
+    fn queue(&self, key: &PreviewId) -> Turn {
         self.registry.queue_stop(key, &key.container_name(&self.settings.preview_container_name_prefix))
     }
 
-    async fn in_turn_of<T, F: Future<Output = T>>(self: &Arc<Self>, key: &PreviewKey, work: impl FnOnce() -> F) -> T {
+    async fn in_turn_of<T, F: Future<Output = T>>(self: &Arc<Self>, key: &PreviewId, work: impl FnOnce() -> F) -> T {
         let turn = self.queue(key);
         turn.come().await;
         let done = work().await;
@@ -256,13 +260,13 @@ impl Inner {
         let listed = self.engine.list(&self.settings.preview_owner).await;
         let listed = listed.map_err(|source| Error::engine("sweep", None, source))?;
         let labelled = listed.iter().filter_map(|container| container.labels.get(LABEL_PROJECT)?.parse().ok());
-        let known = self.registry.previews().into_iter().map(|(key, _)| key.project_id);
+        let known = self.registry.previews().into_iter().map(|(key, _)| key.project_id());
         Ok(labelled.chain(known).collect())
     }
 
-    /// Only a clear no counts.
-    async fn is_gone(&self, key: &PreviewKey) -> bool {
-        let folder = self.settings.projects_dir.join(key.folder_name());
+    /// Only a clear no counts. Sessions go with their project.
+    async fn is_gone(&self, key: &PreviewId) -> bool {
+        let folder = self.settings.projects_dir.join(PreviewId::project(key.project_id()).folder());
         matches!(tokio::fs::symlink_metadata(&folder).await, Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     }
 }

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::list::PARALLEL_LOOKS;
 use super::{Inner, PreviewService};
 use crate::error::Error;
-use crate::preview::{CompileError, Phase, Preview, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{CompileError, Phase, Preview};
 
 /// What an event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub(super) struct Announced {
 
 impl Announced {
     /// The events that lead from what is known to `now`.
-    pub(super) fn next(&mut self, key: &PreviewKey, now: Option<&Preview>) -> Vec<PreviewEvent> {
+    pub(super) fn next(&mut self, key: &PreviewId, now: Option<&Preview>) -> Vec<PreviewEvent> {
         let phase = now.map(|preview| preview.phase);
         let errors = now.map_or(&[][..], |preview| &preview.errors);
         let previous_phase = std::mem::replace(&mut self.phase, phase);
@@ -83,7 +84,7 @@ impl Announced {
         }
         let event = |kind| PreviewEvent {
             kind,
-            project_id: Some(key.project_id),
+            project_id: Some(key.project_id()),
             previous_phase,
             preview: now.cloned(),
             at: SystemTime::now(),
@@ -95,7 +96,7 @@ impl Announced {
 /// A subscriber's end.
 pub struct Subscription {
     events: broadcast::Receiver<PreviewEvent>,
-    only: Option<PreviewKey>,
+    only: Option<PreviewId>,
     inner: Arc<Inner>,
 }
 
@@ -104,7 +105,7 @@ impl PreviewService {
     ///
     /// # Errors
     /// When the engine cannot be asked which previews there are.
-    pub async fn events(&self, only: Option<(PreviewKey, String)>) -> Result<Subscription, Error> {
+    pub async fn events(&self, only: Option<(PreviewId, String)>) -> Result<Subscription, Error> {
         let inner = Arc::clone(&self.inner);
         inner.keep_warm();
         // First: what others make while this looks around is heard of.
@@ -139,7 +140,7 @@ impl Subscription {
                 () = self.inner.closed.cancelled() => return None,
             };
             match event {
-                Ok(event) if self.only.as_ref().is_none_or(|only| event.project_id == Some(only.project_id)) => {
+                Ok(event) if self.only.as_ref().is_none_or(|only| event.project_id == Some(only.project_id())) => {
                     return Some(event);
                 }
                 Ok(_) => {}
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn only_changes_are_told() {
-        let (key, mut announced) = (PreviewKey::project(1), Announced::default());
+        let (key, mut announced) = (PreviewId::project(1), Announced::default());
         let mut kinds =
             |now: Option<&Preview>| announced.next(&key, now).iter().map(|event| event.kind).collect::<Vec<_>>();
         assert_eq!(kinds(None), []);

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use crate::engine::PullProgress;
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 
 /// A step that can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub trait Hooks: Send + Sync + 'static {
 /// Asks `hooks` if they replace the step; None: the native step is to run.
 pub(super) async fn ask(
     hooks: Option<&dyn Hooks>,
-    key: &PreviewKey,
+    key: &PreviewId,
     request: HookRequest,
 ) -> Result<Option<HookAnswer>, Error> {
     let hook = request.hook();

@@ -11,7 +11,7 @@ use super::{Inner, PreviewService, lock};
 use crate::credentials;
 use crate::engine::PullProgress;
 use crate::error::{EngineError, Error};
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 use crate::settings::PullPolicy;
 
 /// What a pull has come to.
@@ -41,7 +41,7 @@ impl Inner {
     /// `pulling` is called once a pull is needed.
     pub(super) async fn ensure_image(
         self: &Arc<Self>,
-        key: Option<&PreviewKey>,
+        key: Option<&PreviewId>,
         hooks: Option<&dyn Hooks>,
         pulling: impl Fn(),
     ) -> Result<(), Error> {
@@ -75,10 +75,10 @@ impl Inner {
     async fn pulled(
         self: &Arc<Self>,
         image: &str,
-        key: Option<&PreviewKey>,
+        key: Option<&PreviewId>,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Result<(), EngineError>, Error> {
-        let nobody = PreviewKey::project(0);
+        let nobody = PreviewId::project(0);
         let mut pull = self.join_pull(image);
         loop {
             let state = pull.borrow_and_update().clone();

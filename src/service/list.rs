@@ -6,7 +6,8 @@ use futures_util::stream;
 use super::{Inner, PreviewService};
 use crate::engine::Container;
 use crate::error::Error;
-use crate::preview::{LABEL_PROJECT, Preview, PreviewKey};
+use crate::id::{LABEL_PROJECT, PreviewId};
+use crate::preview::Preview;
 
 /// Previews looked at at once: each may wait for its probe.
 pub(super) const PARALLEL_LOOKS: usize = 32;
@@ -30,10 +31,10 @@ impl PreviewService {
 
 impl Inner {
     /// What a listing shows of one preview: how an unknown preview of a supplied engine is found.
-    pub(super) async fn listed(&self, key: &PreviewKey) -> Result<Option<Container>, Error> {
+    pub(super) async fn listed(&self, key: &PreviewId) -> Result<Option<Container>, Error> {
         let listed = self.engine.list(&self.settings.preview_owner).await;
         let listed = listed.map_err(|source| Error::engine("list", Some(key), source))?;
-        let id = key.project_id.to_string();
+        let id = key.project_id().to_string();
         Ok(listed.into_iter().find(|container| container.labels.get(LABEL_PROJECT) == Some(&id)))
     }
 }

@@ -15,7 +15,8 @@ use super::monitor::{EARLY, END_PATIENCE, REFOLLOW};
 use super::{Inner, PreviewService, lock};
 use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
-use crate::preview::{Phase, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::Phase;
 use crate::readiness::{LineSplitter, without_passwords};
 
 /// What one reader may be behind.
@@ -192,7 +193,7 @@ impl PreviewService {
     /// A preview's output: the last `tail` lines (None: all that the engine has), and with `follow` what comes, also over
     /// restarts of the container, until it ends or is removed.
     #[must_use]
-    pub fn logs(&self, key: &PreviewKey, name: &str, follow: bool, tail: Option<u32>) -> LogReader {
+    pub fn logs(&self, key: &PreviewId, name: &str, follow: bool, tail: Option<u32>) -> LogReader {
         self.inner.keep_warm();
         let queue = Arc::new(Queue::default());
         let reading = CancellationToken::new();
@@ -257,7 +258,7 @@ fn push(queue: &Queue, lines: impl Iterator<Item = (String, SystemTime)>, stream
 impl Inner {
     async fn read_logs(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         follow: bool,
         tail: Option<u32>,
@@ -329,7 +330,7 @@ impl Inner {
     }
 
     /// The container if it runs (again): a stream also ends when the engine restarts, or when the container does.
-    async fn next_run(&self, key: &PreviewKey, ended: &Container) -> Result<Option<Container>, EngineError> {
+    async fn next_run(&self, key: &PreviewId, ended: &Container) -> Result<Option<Container>, EngineError> {
         let began = Instant::now();
         loop {
             match self.engine.inspect(&ended.id).await {

@@ -43,7 +43,7 @@ use crate::database::{Databases, Login};
 use crate::engine::Engine;
 use crate::environment::{self, Variables};
 use crate::error::Error;
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 use crate::probe::Probe;
 use crate::readiness::Patterns;
 use crate::settings::Settings;
@@ -76,7 +76,7 @@ struct Inner {
     /// Somebody wants to hear of every preview of this owner.
     watching_all: AtomicBool,
     /// The previews that somebody wants to hear of.
-    watched: Mutex<HashSet<PreviewKey>>,
+    watched: Mutex<HashSet<PreviewId>>,
     databases: Option<Arc<dyn Databases>>,
     probe: Probe,
     patterns: Patterns,
@@ -85,7 +85,7 @@ struct Inner {
     undone: Mutex<HashSet<String>>,
     pulls: image::Pulls,
     /// The password that the next start of a preview will set.
-    passwords: Mutex<HashMap<PreviewKey, SecretString>>,
+    passwords: Mutex<HashMap<PreviewId, SecretString>>,
     /// Held while places in two queues are taken: two copies must not wait for each other.
     pairs: Mutex<()>,
     tasks: TaskTracker,
@@ -129,7 +129,7 @@ impl PreviewService {
     /// The variables for a container of `key`: the base, then `overlay`. The URL's password is the one that the next
     /// start of this preview will set; with `admin`, and where previews get no roles, it is the admin's.
     #[must_use]
-    pub fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
+    pub fn prepare_environment(&self, key: &PreviewId, overlay: &[(String, String)], admin: bool) -> Variables {
         self.inner.prepare_environment(key, overlay, admin)
     }
 
@@ -146,7 +146,7 @@ impl PreviewService {
     }
 
     /// Takes an entry out of the cache; the container is left alone.
-    pub fn forget(&self, key: &PreviewKey) {
+    pub fn forget(&self, key: &PreviewId) {
         self.inner.registry.remove(key);
     }
 
@@ -173,19 +173,19 @@ impl PreviewService {
 
 impl Inner {
     /// Ends a turn in a preview's queue, and looks at what happened meanwhile.
-    fn finish(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
+    fn finish(self: &Arc<Self>, key: &PreviewId, turn: registry::Turn) {
         if self.registry.finish(key, turn) {
             self.look_soon(key);
         }
     }
 
     /// The same after something that has no look of its own at its end.
-    fn look_after(self: &Arc<Self>, key: &PreviewKey, turn: registry::Turn) {
+    fn look_after(self: &Arc<Self>, key: &PreviewId, turn: registry::Turn) {
         let _looked_at_anyway = self.registry.finish(key, turn);
         self.look_soon(key);
     }
 
-    fn prepare_environment(&self, key: &PreviewKey, overlay: &[(String, String)], admin: bool) -> Variables {
+    fn prepare_environment(&self, key: &PreviewId, overlay: &[(String, String)], admin: bool) -> Variables {
         let url = self.databases.as_ref().map(|databases| {
             let login =
                 if admin || databases.admin_only() { Login::Admin } else { Login::Role(self.next_password(key)) };
@@ -194,11 +194,11 @@ impl Inner {
         environment::prepare(key, self.settings.preview_port, url.as_ref().map(ExposeSecret::expose_secret), overlay)
     }
 
-    fn next_password(&self, key: &PreviewKey) -> SecretString {
+    fn next_password(&self, key: &PreviewId) -> SecretString {
         lock(&self.passwords).entry(key.clone()).or_insert_with(new_password).clone()
     }
 
-    fn spend_password(&self, key: &PreviewKey) -> SecretString {
+    fn spend_password(&self, key: &PreviewId) -> SecretString {
         lock(&self.passwords).remove(key).unwrap_or_else(new_password)
     }
 }

@@ -14,7 +14,7 @@ use super::registry::End;
 use super::watch::Watch;
 use crate::engine::{Container, LogChunk, LogStart};
 use crate::error::{EngineError, Error};
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 use crate::probe::ProbeTarget;
 use crate::readiness::{Classifier, LineSplitter, Readiness, Signal};
 
@@ -108,7 +108,7 @@ impl Inner {
     }
 
     /// Follows a container in a task of the service until it ends, `watch` ends, or the service is closed.
-    pub(super) fn follow(self: &Arc<Self>, key: PreviewKey, watch: Arc<Watch>) {
+    pub(super) fn follow(self: &Arc<Self>, key: PreviewId, watch: Arc<Watch>) {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let following = watch.until_end(inner.follow_until_end(&key, &watch));
@@ -121,13 +121,13 @@ impl Inner {
         });
     }
 
-    async fn follow_until_end(&self, key: &PreviewKey, watch: &Watch) {
+    async fn follow_until_end(&self, key: &PreviewId, watch: &Watch) {
         if self.engine.traits().supplied {
             let chunks = self.engine.logs(watch.container_id(), LogStart::default(), true);
             self.follow_phrases(key, chunks).await;
             return;
         }
-        let edits = Edits::of(self.settings.projects_dir.join(key.folder_name()));
+        let edits = Edits::of(self.settings.projects_dir.join(key.folder()));
         let (patience, is_heard) = (self.settings.preview_warmup_timeout, || self.registry.is_heard());
         tokio::select! {
             () = self.follow_output(key, watch) => {}
@@ -143,7 +143,7 @@ impl Inner {
         (!known).then(|| host.clone())
     }
 
-    async fn follow_output(&self, key: &PreviewKey, watch: &Watch) {
+    async fn follow_output(&self, key: &PreviewId, watch: &Watch) {
         let started_at = watch.started_at().map_or(SystemTime::UNIX_EPOCH, |started| started - EARLY);
         let mut reader = Reader {
             classifier: Classifier::new(self.patterns.clone()),
@@ -166,7 +166,7 @@ impl Inner {
         }
     }
 
-    async fn read(&self, key: &PreviewKey, watch: &Watch, reader: &mut Reader, start: LogStart, follow: bool) {
+    async fn read(&self, key: &PreviewId, watch: &Watch, reader: &mut Reader, start: LogStart, follow: bool) {
         let mut chunks = self.engine.logs(watch.container_id(), start, follow);
         loop {
             let patience = if reader.classifier.is_open() { SETTLE } else { LOG_IDLE };
@@ -193,13 +193,13 @@ impl Inner {
     }
 
     /// Reads until a phrase of the ticket stands in a chunk.
-    async fn follow_phrases(&self, key: &PreviewKey, mut chunks: Chunks) {
+    async fn follow_phrases(&self, key: &PreviewId, mut chunks: Chunks) {
         while let Some(chunk) = chunks.next().await {
             match chunk {
                 Ok(chunk) if has_phrase(&chunk.bytes) => return self.registry.complete(key),
                 Ok(_) => {}
                 Err(error) => {
-                    let project = key.project_id;
+                    let project = key.project_id();
                     log::error!(target: "kosuke_docker::monitor", "Error monitoring compilation for project {project}: {error}");
                     return;
                 }
@@ -252,7 +252,7 @@ impl super::PreviewService {
     ///
     /// # Errors
     /// [`Error::Engine`] and its kin when the container cannot be looked up.
-    pub async fn monitor(&self, key: &PreviewKey, name_or_id: &str) -> Result<(), Error> {
+    pub async fn monitor(&self, key: &PreviewId, name_or_id: &str) -> Result<(), Error> {
         let found = self.inner.engine.inspect(name_or_id).await;
         let found = found.map_err(|source| Error::engine("monitor", Some(key), source))?;
         if let Some(container) = found.filter(Container::is_running) {
@@ -263,7 +263,7 @@ impl super::PreviewService {
     }
 
     /// Reads the output that Python brings until a phrase of the ticket stands in it. A failure is logged.
-    pub async fn monitor_chunks(&self, key: &PreviewKey, chunks: Chunks) {
+    pub async fn monitor_chunks(&self, key: &PreviewId, chunks: Chunks) {
         self.inner.follow_phrases(key, chunks).await;
     }
 }

@@ -7,7 +7,8 @@ use super::registry::Doing;
 use super::{Inner, StartRequest};
 use crate::environment::{self, Variables};
 use crate::error::{DatabaseError, EngineError, Error};
-use crate::preview::{DatabaseState, Isolation, Phase, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{DatabaseState, Isolation, Phase};
 
 /// A label is for people: no more of the server's words than fit into a line or two.
 const MAX_DETAIL: usize = 300;
@@ -62,7 +63,7 @@ impl Inner {
 
     async fn image(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         hooks: Option<&dyn Hooks>,
         doing: &Doing<'_>,
     ) -> Result<(), Error> {
@@ -71,7 +72,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn network(&self, key: &PreviewKey) -> Result<String, Error> {
+    async fn network(&self, key: &PreviewId) -> Result<String, Error> {
         self.engine.ensure_network(&self.settings.preview_network).await.map_err(|source| match source {
             EngineError::Unreachable(_) | EngineError::Timeout(_) => Error::engine("network", Some(key), source),
             _ => Error::ContainerStart { preview: key.clone(), step: "network", source },
@@ -79,7 +80,7 @@ impl Inner {
     }
 
     /// A failure is logged and told on the preview, unless the settings require a database.
-    async fn database(&self, key: &PreviewKey, hooks: Option<&dyn Hooks>) -> Result<Database, Error> {
+    async fn database(&self, key: &PreviewId, hooks: Option<&dyn Hooks>) -> Result<Database, Error> {
         if ask(hooks, key, HookRequest::Database).await?.is_some() {
             return Ok(Database { state: DatabaseState::Ready, isolation: Some(Isolation::Admin), detail: None });
         }

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{Inner, PreviewService};
 use crate::error::Error;
-use crate::preview::{Phase, Preview, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{Phase, Preview};
 
 /// Before an engine that did not answer is asked again: the one call may have failed, and nothing tells then.
 const RECALL: Duration = Duration::from_millis(200);
@@ -27,7 +28,7 @@ impl PreviewService {
     /// # Errors
     /// [`Error::PreviewFailed`] when there is no preview, its container ended, or, where that counts, it does not compile.
     /// [`Error::NotReady`] after the time-out.
-    pub async fn wait_until_ready(&self, key: &PreviewKey, name: &str, patience: Patience) -> Result<Preview, Error> {
+    pub async fn wait_until_ready(&self, key: &PreviewId, name: &str, patience: Patience) -> Result<Preview, Error> {
         self.inner.keep_warm();
         let mut stages = Stages::new();
         let waiting = self.inner.until_ready(key, name, patience.fail_on_compile_error, &mut stages);
@@ -74,7 +75,7 @@ impl Stages {
 impl Inner {
     async fn until_ready(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         fail_on_compile_error: bool,
         stages: &mut Stages,
@@ -113,7 +114,7 @@ impl Inner {
         }
     }
 
-    async fn not_ready(&self, key: &PreviewKey, timeout: Duration, stages: Stages) -> Error {
+    async fn not_ready(&self, key: &PreviewId, timeout: Duration, stages: Stages) -> Error {
         let last = self.registry.preview(key, None);
         let last_lines = match self.registry.container(key) {
             Some(container) => self.read_end(&container).await.last_lines,

@@ -15,7 +15,8 @@ use super::start::Started;
 use super::watch::Watch;
 use crate::engine::{Container, EngineEvent, State};
 use crate::error::{EngineError, Error};
-use crate::preview::{CompileError, LABEL_OWNER, LABEL_PROJECT, Phase, Preview, PreviewKey};
+use crate::id::{LABEL_OWNER, LABEL_PROJECT, PreviewId};
+use crate::preview::{CompileError, Phase, Preview};
 use crate::probe::ProbeTarget;
 
 /// How long a caller waits for a look that an event made necessary.
@@ -45,8 +46,8 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    pub(super) fn key(&self) -> PreviewKey {
-        PreviewKey::project(self.project_id)
+    pub(super) fn key(&self) -> PreviewId {
+        PreviewId::project(self.project_id)
     }
 }
 
@@ -123,7 +124,7 @@ impl Drop for Turn {
 /// What an operation is doing, shown as the phase until it is dropped.
 pub(super) struct Doing<'a> {
     registry: &'a Registry,
-    key: PreviewKey,
+    key: PreviewId,
 }
 
 impl Doing<'_> {
@@ -213,9 +214,9 @@ impl Slot {
 
 #[derive(Default)]
 struct Slots {
-    all: HashMap<PreviewKey, Slot>,
+    all: HashMap<PreviewId, Slot>,
     /// When the latest looks began that found nothing: one from before must not bring a preview back.
-    gone: HashMap<PreviewKey, Instant>,
+    gone: HashMap<PreviewId, Instant>,
 }
 
 pub(super) struct Registry {
@@ -234,7 +235,7 @@ impl Registry {
     }
 
     /// Changes a slot, tells subscribers what became of it, and gives it back when nothing is in it.
-    fn change<T>(&self, key: &PreviewKey, change: impl FnOnce(&mut Slot) -> T) -> T {
+    fn change<T>(&self, key: &PreviewId, change: impl FnOnce(&mut Slot) -> T) -> T {
         let mut slots = lock(&self.slots);
         self.change_in(&mut slots, key, change)
     }
@@ -242,7 +243,7 @@ impl Registry {
     fn change_in<T>(
         &self,
         slots: &mut MutexGuard<'_, Slots>,
-        key: &PreviewKey,
+        key: &PreviewId,
         change: impl FnOnce(&mut Slot) -> T,
     ) -> T {
         let slot = slots.all.entry(key.clone()).or_default();
@@ -256,7 +257,7 @@ impl Registry {
     }
 
     /// Announces what changed. Under the lock of the slots, so that events come in order.
-    fn tell(&self, key: &PreviewKey, slot: &mut Slot) {
+    fn tell(&self, key: &PreviewId, slot: &mut Slot) {
         if self.is_heard() {
             let now = self.view.preview(key, slot, None);
             for event in slot.announced.next(key, now.as_ref()) {
@@ -267,7 +268,7 @@ impl Registry {
     }
 
     /// Something that a watch or the engine's link knows has changed.
-    pub(super) fn touch(&self, key: &PreviewKey) {
+    pub(super) fn touch(&self, key: &PreviewId) {
         let mut slots = lock(&self.slots);
         if let Some(slot) = slots.all.get_mut(key) {
             self.tell(key, slot);
@@ -301,7 +302,7 @@ impl Registry {
     }
 
     /// Joins the start at the end of the queue, or opens one; the opener gets its turn and has to run it.
-    pub(super) fn join_start(&self, key: &PreviewKey, name: &str) -> (Ticket, Option<(Pilot, Turn)>) {
+    pub(super) fn join_start(&self, key: &PreviewId, name: &str) -> (Ticket, Option<(Pilot, Turn)>) {
         let mut slots = lock(&self.slots);
         let slot = slots.all.entry(key.clone()).or_default();
         if let Some(flight) = &slot.joinable
@@ -317,7 +318,7 @@ impl Registry {
     }
 
     /// A turn at the end of the queue, which later starts do not join past.
-    pub(super) fn queue_stop(&self, key: &PreviewKey, name: &str) -> Turn {
+    pub(super) fn queue_stop(&self, key: &PreviewId, name: &str) -> Turn {
         let mut slots = lock(&self.slots);
         let slot = slots.all.entry(key.clone()).or_default();
         slot.joinable = None;
@@ -326,7 +327,7 @@ impl Registry {
 
     /// Ends a turn. Tells whether something happened meanwhile, so that the container has to be looked at.
     #[must_use]
-    pub(super) fn finish(&self, key: &PreviewKey, turn: Turn) -> bool {
+    pub(super) fn finish(&self, key: &PreviewId, turn: Turn) -> bool {
         drop(turn);
         self.change(key, |slot| std::mem::take(&mut slot.look_again))
     }
@@ -351,17 +352,17 @@ impl Registry {
     }
 
     /// Begins to show what an operation does.
-    pub(super) fn doing(&self, key: &PreviewKey, phase: Phase) -> Doing<'_> {
+    pub(super) fn doing(&self, key: &PreviewId, phase: Phase) -> Doing<'_> {
         self.change(key, |slot| slot.doing = Some(phase));
         Doing { registry: self, key: key.clone() }
     }
 
-    pub(super) fn record(&self, key: &PreviewKey) -> Option<Record> {
+    pub(super) fn record(&self, key: &PreviewId) -> Option<Record> {
         lock(&self.slots).all.get(key).and_then(|slot| slot.record.clone())
     }
 
     /// The watch of the run that the last look found.
-    pub(super) fn watch_of_run(&self, key: &PreviewKey) -> Option<Arc<Watch>> {
+    pub(super) fn watch_of_run(&self, key: &PreviewId) -> Option<Arc<Watch>> {
         let slots = lock(&self.slots);
         let slot = slots.all.get(key)?;
         let (seen, record) = (slot.seen.as_ref()?, slot.record.as_ref()?);
@@ -371,23 +372,23 @@ impl Registry {
     }
 
     /// The preview as it is remembered; `unreachable`: the engine was asked and did not answer.
-    pub(super) fn preview(&self, key: &PreviewKey, unreachable: Option<&EngineError>) -> Option<Preview> {
+    pub(super) fn preview(&self, key: &PreviewId, unreachable: Option<&EngineError>) -> Option<Preview> {
         let slots = lock(&self.slots);
         self.view.preview(key, slots.all.get(key)?, unreachable)
     }
 
     /// What is being done to a preview.
-    pub(super) fn doing_now(&self, key: &PreviewKey) -> Option<Phase> {
+    pub(super) fn doing_now(&self, key: &PreviewId) -> Option<Phase> {
         lock(&self.slots).all.get(key).and_then(|slot| slot.doing)
     }
 
     /// Whether an operation on it runs or is queued.
-    pub(super) fn is_busy(&self, key: &PreviewKey) -> bool {
+    pub(super) fn is_busy(&self, key: &PreviewId) -> bool {
         lock(&self.slots).all.get(key).is_some_and(Slot::is_busy)
     }
 
     /// Waits until what is queued now is over.
-    pub(super) async fn idle(&self, key: &PreviewKey) {
+    pub(super) async fn idle(&self, key: &PreviewId) {
         let tail = lock(&self.slots).all.get(key).and_then(|slot| slot.tail.clone());
         if let Some(tail) = tail {
             tail.cancelled().await;
@@ -395,12 +396,12 @@ impl Registry {
     }
 
     /// The container that the last look found.
-    pub(super) fn container(&self, key: &PreviewKey) -> Option<Container> {
+    pub(super) fn container(&self, key: &PreviewId) -> Option<Container> {
         lock(&self.slots).all.get(key)?.seen.as_ref().map(|seen| seen.container.clone())
     }
 
     /// Every preview that is cached or being worked on, with its container's name.
-    pub(super) fn previews(&self) -> Vec<(PreviewKey, String)> {
+    pub(super) fn previews(&self) -> Vec<(PreviewId, String)> {
         let slots = lock(&self.slots);
         let name = |slot: &Slot| {
             let seen = slot.seen.as_ref().map(|seen| seen.container.name.clone());
@@ -421,13 +422,13 @@ impl Registry {
     }
 
     /// Whether the engine was ever heard about this preview, under this container's name.
-    pub(super) fn is_remembered(&self, key: &PreviewKey, name: &str) -> bool {
+    pub(super) fn is_remembered(&self, key: &PreviewId, name: &str) -> bool {
         self.seen_name(key).is_some_and(|seen| seen == name)
     }
 
     /// Whether what is remembered is all that can be told: it was looked at after the event stream began, nothing happened
     /// since, and its state lasts; or the engine is known not to answer.
-    pub(super) fn is_warm(&self, key: &PreviewKey, name: &str) -> bool {
+    pub(super) fn is_warm(&self, key: &PreviewId, name: &str) -> bool {
         let slots = lock(&self.slots);
         let Some(slot) = slots.all.get(key) else { return false };
         let seen = slot.seen.as_ref().filter(|seen| seen.container.name == name);
@@ -442,13 +443,13 @@ impl Registry {
         }
     }
 
-    fn seen_name(&self, key: &PreviewKey) -> Option<String> {
+    fn seen_name(&self, key: &PreviewId) -> Option<String> {
         let slots = lock(&self.slots);
         Some(slots.all.get(key)?.seen.as_ref()?.container.name.clone())
     }
 
     /// Takes in what a look found. False: a later look is known already, so this one tells nothing.
-    pub(super) fn saw(&self, key: &PreviewKey, container: Container, end: Option<Arc<End>>) -> bool {
+    pub(super) fn saw(&self, key: &PreviewId, container: Container, end: Option<Arc<End>>) -> bool {
         let mut slots = lock(&self.slots);
         let known = slots.all.get(key).and_then(|slot| slot.seen.as_ref()).map(|seen| seen.container.looked);
         if known.or(slots.gone.get(key).copied()).is_some_and(|later| later > container.looked) {
@@ -465,7 +466,7 @@ impl Registry {
     }
 
     /// What is known to have been found at the container's end, so that its output is read once.
-    pub(super) fn end_of(&self, key: &PreviewKey, container: &Container) -> Option<Arc<End>> {
+    pub(super) fn end_of(&self, key: &PreviewId, container: &Container) -> Option<Arc<End>> {
         let slots = lock(&self.slots);
         let seen = slots.all.get(key)?.seen.as_ref()?;
         let same = seen.container.id == container.id && seen.container.finished_at == container.finished_at;
@@ -473,7 +474,7 @@ impl Registry {
     }
 
     /// Takes in that a look which began at `looked` found nothing.
-    pub(super) fn gone(&self, key: &PreviewKey, looked: Instant) -> bool {
+    pub(super) fn gone(&self, key: &PreviewId, looked: Instant) -> bool {
         let mut slots = lock(&self.slots);
         let known = slots.all.get(key).and_then(|slot| slot.seen.as_ref());
         if known.is_some_and(|seen| seen.container.looked > looked) {
@@ -489,7 +490,7 @@ impl Registry {
     }
 
     /// The preview that an event is about, if it is one that is remembered here.
-    pub(super) fn of_event(&self, event: &EngineEvent) -> Option<PreviewKey> {
+    pub(super) fn of_event(&self, event: &EngineEvent) -> Option<PreviewId> {
         let slots = lock(&self.slots);
         let is_of = |slot: &Slot| {
             let seen = slot.seen.as_ref().is_some_and(|seen| seen.container.id == event.container_id);
@@ -499,13 +500,13 @@ impl Registry {
     }
 
     /// The key in our labels, if `owner` is the owner in them.
-    pub(super) fn labelled(labels: &HashMap<String, String>, owner: &str) -> Option<PreviewKey> {
+    pub(super) fn labelled(labels: &HashMap<String, String>, owner: &str) -> Option<PreviewId> {
         let ours = labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
-        ours.then(|| labels.get(LABEL_PROJECT)?.parse().ok()).flatten().map(PreviewKey::project)
+        ours.then(|| labels.get(LABEL_PROJECT)?.parse().ok()).flatten().map(PreviewId::project)
     }
 
     /// Begins a look that an event made necessary. None: one is under way, or an operation is, and looks afterwards.
-    pub(super) fn begin_look(&self, key: &PreviewKey) -> Option<String> {
+    pub(super) fn begin_look(&self, key: &PreviewId) -> Option<String> {
         let mut slots = lock(&self.slots);
         let slot = slots.all.get_mut(key)?;
         // What an operation does to the container has its own look at its end.
@@ -519,7 +520,7 @@ impl Registry {
     }
 
     /// Ends it. Tells whether something happened since it began.
-    pub(super) fn end_look(&self, key: &PreviewKey) -> bool {
+    pub(super) fn end_look(&self, key: &PreviewId) -> bool {
         self.change(key, |slot| {
             let again = slot.doing.is_none() && std::mem::take(&mut slot.look_again);
             if !again && let Some(looking) = slot.looking.take() {
@@ -530,7 +531,7 @@ impl Registry {
     }
 
     /// Waits for the look that is under way, but not long.
-    pub(super) async fn looked(&self, key: &PreviewKey) {
+    pub(super) async fn looked(&self, key: &PreviewId) {
         let looking = lock(&self.slots).all.get(key).and_then(|slot| slot.looking.clone());
         if let Some(looking) = looking {
             // Too late: what is told is then the last known, with its time.
@@ -579,7 +580,7 @@ impl Registry {
     }
 
     /// Marks the entry as compiled.
-    pub(super) fn complete(&self, key: &PreviewKey) {
+    pub(super) fn complete(&self, key: &PreviewId) {
         let watch = self.change(key, |slot| {
             let record = slot.record.as_mut()?;
             record.info.compilation_complete = true;
@@ -591,7 +592,7 @@ impl Registry {
     }
 
     /// Takes an entry out and ends its watch; what the engine said is forgotten, too.
-    pub(super) fn remove(&self, key: &PreviewKey) {
+    pub(super) fn remove(&self, key: &PreviewId) {
         self.change(key, |slot| {
             slot.seen = None;
             slot.end_record(|_| true);
@@ -599,7 +600,7 @@ impl Registry {
     }
 
     /// Takes an entry out only if it still has the watch that was looked at: a newer container is another matter.
-    pub(super) fn remove_watch(&self, key: &PreviewKey, watch: &Watch) {
+    pub(super) fn remove_watch(&self, key: &PreviewId, watch: &Watch) {
         self.change(key, |slot| slot.end_record(|current| std::ptr::eq(current, watch)));
     }
 }
@@ -644,7 +645,7 @@ mod tests {
 
     #[test]
     fn of_two_looks_the_later_one_is_right() {
-        let (registry, key) = (registry(), PreviewKey::project(1));
+        let (registry, key) = (registry(), PreviewId::project(1));
         let first = Instant::now();
         let later = first + Duration::from_millis(1);
         assert!(registry.saw(&key, container("b", later), None));
@@ -657,7 +658,7 @@ mod tests {
 
     #[test]
     fn events_during_a_look_lead_to_another_one() {
-        let (registry, key) = (registry(), PreviewKey::project(1));
+        let (registry, key) = (registry(), PreviewId::project(1));
         assert!(registry.saw(&key, container("a", Instant::now()), None));
         assert_eq!(registry.begin_look(&key).as_deref(), Some("kosuke-preview-1"));
         assert_eq!(registry.begin_look(&key), None);
@@ -667,7 +668,7 @@ mod tests {
 
     #[test]
     fn events_during_an_operation_lead_to_a_look_after_it() {
-        let (registry, key) = (registry(), PreviewKey::project(1));
+        let (registry, key) = (registry(), PreviewId::project(1));
         let turn = registry.queue_stop(&key, "x");
         let doing = registry.doing(&key, Phase::Stopping);
         assert_eq!(registry.begin_look(&key), None);
@@ -678,7 +679,7 @@ mod tests {
     #[test]
     fn starts_join_only_while_no_stop_stands_between() {
         let registry = registry();
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         let (_first, opened) = registry.join_start(&key, "x");
         assert!(opened.is_some());
         let (_second, joined) = registry.join_start(&key, "x");
@@ -693,7 +694,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_a_turn_lets_nobody_pass_before_its_time() {
-        let (registry, key) = (registry(), PreviewKey::project(1));
+        let (registry, key) = (registry(), PreviewId::project(1));
         let first = registry.queue_stop(&key, "x");
         drop(registry.queue_stop(&key, "x"));
         let third = registry.queue_stop(&key, "x");
@@ -705,14 +706,14 @@ mod tests {
     #[test]
     fn a_look_at_one_preview_says_nothing_of_another() {
         let (registry, first) = (registry(), Instant::now());
-        assert!(registry.gone(&PreviewKey::project(2), first + Duration::from_millis(1)));
-        assert!(registry.saw(&PreviewKey::project(1), container("a", first), None));
+        assert!(registry.gone(&PreviewId::project(2), first + Duration::from_millis(1)));
+        assert!(registry.saw(&PreviewId::project(1), container("a", first), None));
     }
 
     #[test]
     fn an_abandoned_flight_is_not_joined() {
         let registry = registry();
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         let (ticket, opened) = registry.join_start(&key, "x");
         let Some((flight, _turn)) = opened else {
             return assert!(opened.is_some());
@@ -726,7 +727,7 @@ mod tests {
     #[test]
     fn only_the_entry_that_was_looked_at_is_taken_out() {
         let registry = registry();
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         registry.put(info(1, "a"), None);
         let Some(old) = registry.record(&key) else { return assert!(registry.record(&key).is_some()) };
         registry.put(info(1, "b"), None);
@@ -739,7 +740,7 @@ mod tests {
     #[test]
     fn callers_of_a_flight_whose_task_died_get_an_answer() {
         let registry = registry();
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         let (ticket, opened) = registry.join_start(&key, "x");
         drop(opened);
         assert!(matches!(*ticket.borrow(), Some(Err(Error::Closed { .. }))));
@@ -749,7 +750,7 @@ mod tests {
     #[test]
     fn an_idle_slot_is_given_back() {
         let registry = registry();
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         let turn = registry.queue_stop(&key, "x");
         drop(registry.doing(&key, Phase::Stopping));
         assert!(!registry.finish(&key, turn));

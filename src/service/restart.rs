@@ -7,7 +7,8 @@ use super::registry::Pilot;
 use super::{Inner, PreviewService, StartRequest, Started};
 use crate::engine::State;
 use crate::error::{EngineError, Error};
-use crate::preview::{Phase, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::Phase;
 
 impl PreviewService {
     /// Stops the preview's processes and starts them again in the same container, with the same environment; without a
@@ -54,7 +55,7 @@ impl PreviewService {
 
 impl Inner {
     /// None: there is no container to restart (any more).
-    async fn restart(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<Option<Started>, Error> {
+    async fn restart(self: &Arc<Self>, key: &PreviewId, name: &str) -> Result<Option<Started>, Error> {
         if self.engine.traits().supplied {
             // What such an engine starts it also makes.
             self.stop_supplied(key).await?;

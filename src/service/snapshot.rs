@@ -8,10 +8,8 @@ use super::registry::{End, Seen, Slot};
 use super::watch::WatchState;
 use crate::engine::{Container, State};
 use crate::error::EngineError;
-use crate::preview::{
-    DatabaseState, Isolation, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, Phase,
-    Preview, PreviewKey,
-};
+use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, PreviewId};
+use crate::preview::{DatabaseState, Isolation, Phase, Preview};
 use crate::probe::Answer;
 use crate::settings::Settings;
 
@@ -66,7 +64,7 @@ impl View {
     }
 
     /// See the module. None: no container, and none is being made.
-    pub(super) fn preview(&self, key: &PreviewKey, slot: &Slot, unreachable: Option<&EngineError>) -> Option<Preview> {
+    pub(super) fn preview(&self, key: &PreviewId, slot: &Slot, unreachable: Option<&EngineError>) -> Option<Preview> {
         let being_made = slot.doing.filter(|phase| matches!(phase, Phase::Pulling | Phase::Creating));
         if let Some(phase) = being_made {
             let mut preview = blank(key, &slot.name, phase);
@@ -88,7 +86,7 @@ impl View {
         Some(preview)
     }
 
-    fn of_container(&self, key: &PreviewKey, slot: &Slot, seen: &Seen) -> Preview {
+    fn of_container(&self, key: &PreviewId, slot: &Slot, seen: &Seen) -> Preview {
         let container = &seen.container;
         let mut preview = from_labels(key, container);
         let facts = self.feed.facts(&container.id);
@@ -239,9 +237,9 @@ fn sentence(phase: Phase) -> &'static str {
     }
 }
 
-pub(super) fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
+pub(super) fn blank(key: &PreviewId, name: &str, phase: Phase) -> Preview {
     Preview {
-        project_id: key.project_id,
+        project_id: key.project_id(),
         phase,
         running: false,
         url: None,
@@ -269,7 +267,7 @@ pub(super) fn blank(key: &PreviewKey, name: &str, phase: Phase) -> Preview {
     }
 }
 
-pub(super) fn from_labels(key: &PreviewKey, container: &Container) -> Preview {
+pub(super) fn from_labels(key: &PreviewId, container: &Container) -> Preview {
     let label = |name: &str| container.labels.get(name).map(String::as_str);
     let mut preview = blank(key, &container.name, Phase::Starting);
     preview.container_id = Some(container.id.clone());
@@ -335,7 +333,7 @@ mod tests {
 
     #[test]
     fn an_exit_is_told_in_a_sentence() {
-        let key = PreviewKey::project(1);
+        let key = PreviewId::project(1);
         let detail = |code, facts, end: Option<&End>| {
             let mut preview = blank(&key, "x", Phase::Exited);
             exited(&mut preview, &ended(code, false), facts, end);

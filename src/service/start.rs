@@ -18,10 +18,11 @@ use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
 use crate::error::{DatabaseError, EngineError, Error};
 use crate::folder;
-use crate::preview::{
-    DatabaseState, LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER,
-    LABEL_PREVIEW, LABEL_PROJECT, LABEL_START, Phase, PreviewKey,
+use crate::id::{
+    LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER, LABEL_PREVIEW,
+    LABEL_PROJECT, LABEL_START, PreviewId,
 };
+use crate::preview::{DatabaseState, Phase};
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
 /// Longer than a password may take to set: else the one that is late would overwrite the one that replaced it.
@@ -38,7 +39,7 @@ const MAX_RACES: usize = 20;
 #[derive(Clone)]
 pub struct StartRequest {
     /// Which preview.
-    pub key: PreviewKey,
+    pub key: PreviewId,
     /// The container's name.
     pub name: String,
     /// The caller's variables; they win over all others.
@@ -155,7 +156,7 @@ impl PreviewService {
     }
 
     /// With a supplied engine the entry in the cache is all there is to wait for.
-    async fn wait_supplied(&self, key: &PreviewKey, started: &Started) -> Result<(), Error> {
+    async fn wait_supplied(&self, key: &PreviewId, started: &Started) -> Result<(), Error> {
         let record = self.inner.registry.record(key).filter(|record| record.watch.is_of(&started.container_id));
         if let Some(record) = record
             && record.watch.settled().await
@@ -287,7 +288,7 @@ impl Inner {
     }
 
     /// A running container of our name is adopted whoever made it; one that does not run is removed only if it is ours.
-    pub(super) fn check_ours(&self, key: &PreviewKey, container: &Container) -> Result<(), Error> {
+    pub(super) fn check_ours(&self, key: &PreviewId, container: &Container) -> Result<(), Error> {
         let problem = match container.labels.get(LABEL_OWNER) {
             Some(owner) if *owner == self.settings.preview_owner => return Ok(()),
             Some(owner) => format!("belongs to the owner {owner}"),
@@ -302,7 +303,7 @@ impl Inner {
         let supplied = self.engine.traits().supplied;
         // With a supplied engine the folder may be on another machine.
         let folder = if supplied {
-            let path = self.settings.projects_dir.join(key.folder_name());
+            let path = self.settings.projects_dir.join(key.folder());
             std::path::absolute(&path).unwrap_or(path)
         } else {
             self.host_folder(key).await?
@@ -350,7 +351,7 @@ impl Inner {
     }
 
     /// The project's folder as the engine's machine knows it.
-    async fn host_folder(&self, key: &PreviewKey) -> Result<PathBuf, Error> {
+    async fn host_folder(&self, key: &PreviewId) -> Result<PathBuf, Error> {
         let folder = folder::resolve(&self.settings.projects_dir, key).await?;
         if let Some(workspace) = &self.settings.host_workspace_dir {
             return Ok(workspace.join(folder::in_workspace(&self.settings.projects_dir, key)));
@@ -372,10 +373,10 @@ impl Inner {
         }
     }
 
-    fn labels(&self, key: &PreviewKey, database: &Database, token: &str) -> HashMap<String, String> {
+    fn labels(&self, key: &PreviewId, database: &Database, token: &str) -> HashMap<String, String> {
         let mut labels = HashMap::from([
             (LABEL_PREVIEW.to_owned(), "true".to_owned()),
-            (LABEL_PROJECT.to_owned(), key.project_id.to_string()),
+            (LABEL_PROJECT.to_owned(), key.project_id().to_string()),
             (LABEL_OWNER.to_owned(), self.settings.preview_owner.clone()),
             (LABEL_START.to_owned(), token.to_owned()),
             (LABEL_DATABASE.to_owned(), database.state.as_str().to_owned()),
@@ -462,14 +463,14 @@ impl Inner {
     }
 
     /// None: it was set. A failure is logged, unless the settings require a database.
-    async fn set_password(&self, key: &PreviewKey) -> Result<Option<DatabaseError>, Error> {
+    async fn set_password(&self, key: &PreviewId) -> Result<Option<DatabaseError>, Error> {
         let Some(databases) = &self.databases else {
             return Ok(None);
         };
         let Err(source) = databases.set_password(&key.database_name(), &self.spend_password(key)).await else {
             return Ok(None);
         };
-        let project = key.project_id;
+        let project = key.project_id();
         log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {source}");
         if self.settings.postgres_required {
             return Err(Error::database(key, source));
@@ -480,7 +481,7 @@ impl Inner {
     /// Only who won the name sets the password, so that an adopter never breaks a preview that runs.
     async fn set_password_or_undo(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         id: &str,
         environment: &[(String, String)],
     ) -> Result<Option<DatabaseError>, Error> {
@@ -528,7 +529,7 @@ impl Inner {
     }
 
     pub(super) fn refused(
-        key: &PreviewKey,
+        key: &PreviewId,
         step: &'static str,
         image: &str,
         (first, last): (u16, u16),
@@ -551,7 +552,7 @@ impl Inner {
         }
     }
 
-    async fn undo(&self, key: &PreviewKey, id: &str, environment: &[(String, String)]) {
+    async fn undo(&self, key: &PreviewId, id: &str, environment: &[(String, String)]) {
         if let Err(error) = self.engine.remove(id).await {
             let error = hidden(error, environment);
             log::error!(target: "kosuke_docker::service", "{key}: container {id} of a failed start is left: {error}");
@@ -583,14 +584,14 @@ impl Inner {
     }
 
     /// The same for a native engine.
-    pub(super) async fn found_running(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Option<Started> {
+    pub(super) async fn found_running(self: &Arc<Self>, key: &PreviewId, container: &Container) -> Option<Started> {
         let port = *container.ports.get(&self.settings.preview_port)?;
         self.saw(key, container.clone()).await;
         Some(Started { url: self.url(port), container_id: container.id.clone(), fresh: false })
     }
 
     /// The watch of a running container: the one that is there, or a new one.
-    pub(super) async fn adopt(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Arc<Watch> {
+    pub(super) async fn adopt(self: &Arc<Self>, key: &PreviewId, container: &Container) -> Arc<Watch> {
         let port = container.ports.get(&self.settings.preview_port).copied();
         let info = self.info(key, container.id.clone(), container.name.clone(), port.unwrap_or(0));
         if let Some(watch) = self.registry.known(&info, container.started_at) {
@@ -617,7 +618,7 @@ impl Inner {
     }
 
     /// What a watch calls when it has learned something. It does not keep the service alive.
-    fn on_change(self: &Arc<Self>, key: &PreviewKey) -> impl Fn() + Send + Sync + 'static {
+    fn on_change(self: &Arc<Self>, key: &PreviewId) -> impl Fn() + Send + Sync + 'static {
         let (inner, key) = (Arc::downgrade(self), key.clone());
         move || {
             if let Some(inner) = inner.upgrade() {
@@ -640,9 +641,9 @@ impl Inner {
         started
     }
 
-    fn info(&self, key: &PreviewKey, container_id: String, container_name: String, port: u16) -> ContainerInfo {
+    fn info(&self, key: &PreviewId, container_id: String, container_name: String, port: u16) -> ContainerInfo {
         ContainerInfo {
-            project_id: key.project_id,
+            project_id: key.project_id(),
             container_id,
             container_name,
             port,
@@ -659,7 +660,7 @@ impl Inner {
     /// It ran, and ended before its port could be read: there is no URL to give.
     async fn ended_at_once(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         container: &Container,
         environment: &[(String, String)],
     ) -> Result<Attempt, Error> {
@@ -672,7 +673,7 @@ impl Inner {
     }
 
     /// It ended before anybody could use it.
-    pub(super) async fn ended(self: &Arc<Self>, key: &PreviewKey, container: &Container) -> Error {
+    pub(super) async fn ended(self: &Arc<Self>, key: &PreviewId, container: &Container) -> Error {
         self.saw(key, container.clone()).await;
         match self.registry.preview(key, None).filter(|preview| preview.finished_at.is_some()) {
             Some(preview) => Error::failed(key, Some(preview)),
@@ -756,7 +757,7 @@ mod tests {
     #[test]
     fn values_of_the_environment_leave_the_engines_words() {
         let error = Error::ContainerStart {
-            preview: PreviewKey::project(1),
+            preview: PreviewId::project(1),
             step: "create",
             source: EngineError::Refused("bad variable KEY=sup3rsecret".into()),
         };

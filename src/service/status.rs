@@ -8,7 +8,8 @@ use super::watch::Watch;
 use super::{Inner, PreviewService};
 use crate::engine::Container;
 use crate::error::Error;
-use crate::preview::{Phase, Preview, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::{Phase, Preview};
 use crate::probe::Answer;
 
 impl PreviewService {
@@ -18,7 +19,7 @@ impl PreviewService {
     /// When the engine does not answer and nothing was known before.
     pub async fn get(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         hooks: Option<Arc<dyn Hooks>>,
     ) -> Result<Option<Preview>, Error> {
@@ -35,7 +36,7 @@ impl PreviewService {
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn is_running(&self, key: &PreviewKey, name: &str) -> Result<bool, Error> {
+    pub async fn is_running(&self, key: &PreviewId, name: &str) -> Result<bool, Error> {
         let inner = &self.inner;
         let failed = |source| Error::engine("status", Some(key), source);
         if !inner.engine.traits().supplied {
@@ -63,7 +64,7 @@ impl PreviewService {
 impl Inner {
     async fn get(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
@@ -89,7 +90,7 @@ impl Inner {
     /// Probes a running container, or asks the hook in place of that; what the hook said is returned.
     async fn look_at_the_page(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         watch: &Watch,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<bool>, Error> {
@@ -109,7 +110,7 @@ impl Inner {
     /// An entry that is known runs unless the supplied engine says that it is dead.
     async fn get_supplied(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Option<Preview>, Error> {
         let view = self.registry.view();

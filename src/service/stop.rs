@@ -10,7 +10,8 @@ use futures_util::stream;
 use super::registry::Registry;
 use super::{Inner, PreviewService};
 use crate::error::Error;
-use crate::preview::{Phase, PreviewKey};
+use crate::id::PreviewId;
+use crate::preview::Phase;
 
 /// Stops at once in [`PreviewService::stop_all`].
 const PARALLEL_STOPS: usize = 8;
@@ -24,7 +25,7 @@ impl PreviewService {
     /// database server refuses: the container is gone all the same. A caller that leaves does not cancel it.
     pub fn stop(
         &self,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
         remove_database: bool,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
@@ -69,7 +70,7 @@ impl PreviewService {
 }
 
 impl Inner {
-    async fn stop(&self, key: &PreviewKey, name: &str) -> Result<(), Error> {
+    async fn stop(&self, key: &PreviewId, name: &str) -> Result<(), Error> {
         let failed = |source| Error::engine("stop", Some(key), source);
         let looked = Instant::now();
         let Some(container) = self.engine.inspect(name).await.map_err(failed)? else {
@@ -87,7 +88,7 @@ impl Inner {
     }
 
     /// As the ticket has it: a failure is logged, and the entry goes in any case.
-    pub(super) async fn stop_supplied(&self, key: &PreviewKey) -> Result<(), Error> {
+    pub(super) async fn stop_supplied(&self, key: &PreviewId) -> Result<(), Error> {
         let id = match self.registry.record(key) {
             Some(record) => Some(record.info().container_id),
             None => self.listed(key).await?.map(|container| container.id),
@@ -98,7 +99,7 @@ impl Inner {
             Err(error) => Err(error),
         };
         if let Err(error) = stopped {
-            let project = key.project_id;
+            let project = key.project_id();
             log::error!(target: "kosuke_docker::service", "Error stopping container for project {project}: {error}");
         }
         self.registry.remove(key);
@@ -106,7 +107,7 @@ impl Inner {
     }
 
     /// The previews that are cached, being worked on, or known to the engine as this owner's, with their containers' names.
-    pub(super) async fn known_and_owned(&self, operation: &'static str) -> Result<Vec<(PreviewKey, String)>, Error> {
+    pub(super) async fn known_and_owned(&self, operation: &'static str) -> Result<Vec<(PreviewId, String)>, Error> {
         let listed = self.engine.list(&self.settings.preview_owner).await;
         let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
         let mut previews = self.registry.previews();

@@ -12,7 +12,7 @@ use super::{Inner, PreviewService};
 use crate::database::Owned;
 use crate::engine::{Container, State};
 use crate::error::{EngineError, Error};
-use crate::preview::PreviewKey;
+use crate::id::PreviewId;
 
 const PARALLEL: usize = 8;
 const POLL: Duration = Duration::from_millis(100);
@@ -65,8 +65,8 @@ impl PreviewService {
         let mut swept = Swept::default();
         for (key, name, outcome) in looks.buffer_unordered(PARALLEL).collect::<Vec<_>>().await {
             match outcome {
-                Ok(Outcome::Runs) => swept.running.push(key.project_id),
-                Ok(Outcome::Removed) => swept.removed.push(key.project_id),
+                Ok(Outcome::Runs) => swept.running.push(key.project_id()),
+                Ok(Outcome::Removed) => swept.removed.push(key.project_id()),
                 Ok(Outcome::Gone) => {}
                 Err(error) => {
                     log::error!(target: "kosuke_docker::service", "{key}: container {name} was not swept: {error}");
@@ -91,7 +91,7 @@ impl PreviewService {
 impl Inner {
     async fn sweep_one(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         listed: &Container,
         now: impl Fn() -> SystemTime,
     ) -> Result<Outcome, EngineError> {
@@ -117,7 +117,7 @@ impl Inner {
     }
 
     /// In the preview's turn, so that no operation of this process is disturbed.
-    async fn remove_swept(self: &Arc<Self>, key: &PreviewKey, left: &Container) -> Result<Outcome, EngineError> {
+    async fn remove_swept(self: &Arc<Self>, key: &PreviewId, left: &Container) -> Result<Outcome, EngineError> {
         let turn = self.registry.queue_stop(key, &left.name);
         turn.come().await;
         let removed = async {

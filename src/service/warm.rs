@@ -9,7 +9,7 @@ use super::registry::Registry;
 use super::{Inner, lock};
 use crate::engine::{Container, EngineEvent, EventKind, State};
 use crate::error::EngineError;
-use crate::preview::{LABEL_START, PreviewKey};
+use crate::id::{LABEL_START, PreviewId};
 
 impl Inner {
     /// From the first call on: one listener per service. A supplied engine is asked each time.
@@ -63,14 +63,14 @@ impl Inner {
     }
 
     /// From now on a preview (None: every one of this owner) is looked at, whoever makes it.
-    pub(super) fn watch(&self, only: Option<&PreviewKey>) {
+    pub(super) fn watch(&self, only: Option<&PreviewId>) {
         match only {
             None => self.watching_all.store(true, Ordering::Relaxed),
             Some(key) => drop(lock(&self.watched).insert(key.clone())),
         }
     }
 
-    fn is_watched(&self, key: &PreviewKey) -> bool {
+    fn is_watched(&self, key: &PreviewId) -> bool {
         self.watching_all.load(Ordering::Relaxed) || lock(&self.watched).contains(key)
     }
 
@@ -95,7 +95,7 @@ impl Inner {
         }
     }
 
-    fn get_to_know(self: &Arc<Self>, key: PreviewKey, name: String) {
+    fn get_to_know(self: &Arc<Self>, key: PreviewId, name: String) {
         let inner = Arc::clone(self);
         self.spawn(async move {
             if let Err(error) = inner.look(&key, &name).await {
@@ -105,7 +105,7 @@ impl Inner {
     }
 
     /// Looks at a preview's container in a task, once for any number of events.
-    pub(super) fn look_soon(self: &Arc<Self>, key: &PreviewKey) {
+    pub(super) fn look_soon(self: &Arc<Self>, key: &PreviewId) {
         let Some(name) = self.registry.begin_look(key) else { return };
         let (inner, key) = (Arc::clone(self), key.clone());
         self.spawn(async move {
@@ -121,7 +121,7 @@ impl Inner {
     }
 
     /// Makes sure that the preview is remembered, and that what is remembered is true.
-    pub(super) async fn recall(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn recall(self: &Arc<Self>, key: &PreviewId, name: &str) -> Result<(), EngineError> {
         self.registry.looked(key).await;
         if self.registry.is_warm(key, name) {
             return Ok(());
@@ -133,7 +133,7 @@ impl Inner {
     /// As [`Self::recall`]; where the engine does not answer and the preview is remembered, it is the answer why not.
     pub(super) async fn recall_what_can_be(
         self: &Arc<Self>,
-        key: &PreviewKey,
+        key: &PreviewId,
         name: &str,
     ) -> Result<Option<EngineError>, EngineError> {
         match self.recall(key, name).await {
@@ -148,7 +148,7 @@ impl Inner {
     }
 
     /// Asks the engine about a preview's container and takes in what it says, unless a later look is known already.
-    pub(super) async fn look(self: &Arc<Self>, key: &PreviewKey, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn look(self: &Arc<Self>, key: &PreviewId, name: &str) -> Result<(), EngineError> {
         let looked = Instant::now();
         let found = self.engine.inspect(name).await?;
         match found.filter(|container| self.check_ours(key, container).is_ok()) {
@@ -159,7 +159,7 @@ impl Inner {
     }
 
     /// Takes in what a look found; a running container is followed from now on. False: a later look is known.
-    pub(super) async fn saw(self: &Arc<Self>, key: &PreviewKey, container: Container) -> bool {
+    pub(super) async fn saw(self: &Arc<Self>, key: &PreviewId, container: Container) -> bool {
         if container.state == State::Exited {
             let end = match self.registry.end_of(key, &container) {
                 Some(known) => known,
