@@ -1,4 +1,4 @@
-//! Every knob, typed and validated (`SEMANTICS` 9). The Python `Settings` asks [`Settings::validate`].
+//! The settings of one service and the rules about their values. The Python `Settings` calls [`Settings::validate`].
 
 use std::path::PathBuf;
 use std::time::Duration;
