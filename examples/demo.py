@@ -1,4 +1,4 @@
-"""The main job, visibly: a real Next.js app becomes a live preview with its own database, and goes again.
+"""The demo: a real Next.js app becomes a live preview with its own database, and is removed again.
 
 Run it with `make demo`.
 """
@@ -16,11 +16,11 @@ import docker
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import nextjs
 import node_image
-from kosuke_docker import DockerService, Settings
+from kosuke_docker import DockerService, Preview, Settings
 
 PROJECT = 1
 NETWORK = "kosuke-demo"
-PATIENCE = 120
+READY_SECONDS = 120
 
 
 def fetch(url: str) -> str:
@@ -30,14 +30,14 @@ def fetch(url: str) -> str:
 
 
 def remove_network() -> None:
-    """The service leaves its network to the next preview; the demo leaves nothing."""
+    """Removes the network, which the service leaves for the next preview."""
     with contextlib.closing(docker.from_env()) as client:
         for network in client.networks.list(names=[NETWORK]):
             network.remove()
 
 
 def node() -> str:
-    """An image with Node."""
+    """The name of an image with Node."""
     with contextlib.closing(docker.from_env()) as client:
         return node_image.image(client)
 
@@ -67,6 +67,7 @@ async def main() -> None:
     try:
         start = asyncio.create_task(service.start_preview(PROJECT, {"GREETING": "hello"}))
         phase = None
+        preview: Preview | None = None
         while phase != "ready":
             if start.done():
                 start.result()
@@ -74,7 +75,7 @@ async def main() -> None:
             if preview is not None and preview.phase != phase:
                 phase = preview.phase
                 say(f"phase     {phase}")
-            if phase in ("exited", "oom_killed") or time.monotonic() - began > PATIENCE:
+            if phase in ("exited", "oom_killed") or time.monotonic() - began > READY_SECONDS:
                 sys.exit(f"the preview did not come up: {preview}")
             await asyncio.sleep(0.1)
         url = await start

@@ -7,12 +7,12 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 
-/// A credential helper is a program: it may wait for a keyring that nobody opens.
-const HELPER_PATIENCE: Duration = Duration::from_secs(10);
+/// A credential helper is a program, and may wait for ever for a keyring that nobody unlocks.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The key under which docker keeps the credentials of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
-/// What to log in to a registry with.
+/// Credentials for a registry.
 #[derive(Debug, Clone)]
 pub enum RegistryLogin {
     /// User name and password.
@@ -26,7 +26,16 @@ pub enum RegistryLogin {
     Token(SecretString),
 }
 
-/// The key under which docker keeps the credentials for an image's registry.
+/// The key under which docker keeps the credentials for an image's registry: the part before the first `/` if it looks like
+/// a host, else Docker Hub's key.
+///
+/// ```
+/// use kosuke_docker::credentials::registry_of;
+///
+/// assert_eq!(registry_of("ghcr.io/me/app:1"), "ghcr.io");
+/// assert_eq!(registry_of("localhost:5000/app"), "localhost:5000");
+/// assert_eq!(registry_of("node:22"), "https://index.docker.io/v1/");
+/// ```
 #[must_use]
 pub fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
@@ -36,23 +45,23 @@ pub fn registry_of(image: &str) -> &str {
     }
 }
 
-/// The credentials for an image's registry, None where there are none.
+/// The credentials for an image's registry, None if docker's configuration has none.
 ///
 /// # Errors
-/// Why they could not be read, without any secret: the helper failed or took too long, or the file is broken.
+/// A sentence without secrets: the helper failed or took too long, or the file is malformed.
 pub async fn for_image(image: &str) -> Result<Option<RegistryLogin>, String> {
     if !configuration().is_some_and(|file| file.exists()) {
         return Ok(None);
     }
     let registry = registry_of(image).to_owned();
     let (found, read) = oneshot::channel();
-    // The crate runs the helper and waits for it, without end: on a thread of its own, that nobody else needs.
+    // The crate waits for the helper without a time limit, so it gets a thread that nothing else needs.
     let helper = move || drop(found.send(docker_credential::get_credential(&registry)));
     if std::thread::Builder::new().name("kosuke-docker-login".into()).spawn(helper).is_err() {
         return Err("cannot start a thread for it".to_owned());
     }
-    let found = match tokio::time::timeout(HELPER_PATIENCE, read).await {
-        Err(_) => return Err(format!("the credential helper did not answer within {} s", HELPER_PATIENCE.as_secs())),
+    let found = match tokio::time::timeout(HELPER_TIMEOUT, read).await {
+        Err(_) => return Err(format!("the credential helper did not answer within {} s", HELPER_TIMEOUT.as_secs())),
         Ok(Err(_)) => return Err("the credential helper was ended".to_owned()),
         Ok(Ok(found)) => found,
     };
@@ -62,13 +71,13 @@ pub async fn for_image(image: &str) -> Result<Option<RegistryLogin>, String> {
         }
         Ok(DockerCredential::IdentityToken(token)) => Ok(Some(RegistryLogin::Token(SecretString::from(token)))),
         Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => Ok(None),
-        // A helper that knows nothing for this registry fails, too; its output may hold anything, so it is not told.
+        // A helper without an entry for this registry fails too. Its output may hold secrets, so it is left out.
         Err(CredentialRetrievalError::HelperFailure { .. }) => Err("the credential helper failed".to_owned()),
         Err(error) => Err(format!("docker's configuration cannot be read: {}", kind(&error))),
     }
 }
 
-/// Docker's configuration file, as docker finds it.
+/// Docker's configuration file, at the path where docker looks for it.
 fn configuration() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = folder("DOCKER_CONFIG").or_else(|| Some(folder("HOME")?.join(".docker")))?;

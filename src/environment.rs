@@ -6,10 +6,17 @@ use crate::id::PreviewId;
 /// Variables in the order in which they were given.
 pub type Variables = Vec<(String, String)>;
 
-/// Checks names and values before anything is made.
+/// Checks that a container can have these names and values.
+///
+/// ```
+/// use kosuke_docker::environment::validate;
+///
+/// assert!(validate(&[("A".into(), "b=c".into())]).is_ok());
+/// assert!(validate(&[("A=B".into(), "c".into())]).is_err());
+/// ```
 ///
 /// # Errors
-/// [`Error::InvalidInput`] naming the variable; its value is never told.
+/// [`Error::InvalidInput`] naming the variable; the error never holds its value.
 pub fn validate(variables: &[(String, String)]) -> Result<(), Error> {
     for (name, value) in variables {
         let problem = if name.is_empty() {
@@ -28,7 +35,7 @@ pub fn validate(variables: &[(String, String)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The variables that every preview gets, then `overlay`, which wins.
+/// The variables that every preview gets, with `overlay` over them.
 #[must_use]
 pub fn prepare(key: &PreviewId, port: u16, database_url: Option<&str>, overlay: &[(String, String)]) -> Variables {
     let mut variables: Variables = vec![
@@ -45,7 +52,18 @@ pub fn prepare(key: &PreviewId, port: u16, database_url: Option<&str>, overlay: 
     variables
 }
 
-/// Puts `overlay` over `variables`: a name that is there keeps its place and gets the new value.
+/// Puts `overlay` over `variables`: a name that exists keeps its place and gets the new value; a new name goes to the end.
+///
+/// ```
+/// use kosuke_docker::environment::{Variables, merge};
+///
+/// let mut variables: Variables = vec![("PORT".into(), "3000".into()), ("NODE_ENV".into(), "development".into())];
+/// merge(&mut variables, &[("PORT".into(), "8080".into()), ("API_KEY".into(), "secret".into())]);
+///
+/// let names: Vec<_> = variables.iter().map(|(name, _)| name.as_str()).collect();
+/// assert_eq!(names, ["PORT", "NODE_ENV", "API_KEY"]);
+/// assert_eq!(variables[0].1, "8080");
+/// ```
 pub fn merge(variables: &mut Variables, overlay: &[(String, String)]) {
     for (name, value) in overlay {
         match variables.iter_mut().find(|(known, _)| known == name) {

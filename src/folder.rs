@@ -1,11 +1,11 @@
-//! The project's folder on this machine, checked before anything is made.
+//! The project's folder: checked on this machine before anything is made, and found on the host.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::id::PreviewId;
 
-/// The project's folder, resolved. Symlinks are followed, so that what is checked is what is mounted.
+/// The project's folder with symlinks followed, so that the folder that is checked is the one that is mounted.
 ///
 /// # Errors
 /// [`Error::ProjectFolder`] when it is missing, not a folder, or leads out of `projects_dir`.
@@ -35,13 +35,23 @@ pub fn in_workspace(projects_dir: &Path, key: &PreviewId) -> PathBuf {
     Path::new(projects_dir.file_name().unwrap_or_default()).join(key.folder())
 }
 
-/// The folder on the host, for a process in a container: the mount with the longest prefix says where it comes from.
+/// The path on the host of a folder inside a container. `mounts` are pairs of a path in the container and one on the host;
+/// the one with the longest fitting prefix decides. None: no mount holds the folder.
+///
+/// ```
+/// use std::path::{Path, PathBuf};
+/// use kosuke_docker::folder::on_host;
+///
+/// let mounts = [(PathBuf::from("/agent/projects"), PathBuf::from("/srv/projects"))];
+/// assert_eq!(on_host(Path::new("/agent/projects/7"), &mounts), Some("/srv/projects/7".into()));
+/// assert_eq!(on_host(Path::new("/tmp/7"), &mounts), None);
+/// ```
 #[must_use]
 pub fn on_host(folder: &Path, mounts: &[(PathBuf, PathBuf)]) -> Option<PathBuf> {
     let fitting =
         mounts.iter().filter_map(|(inside, outside)| Some((inside, outside, folder.strip_prefix(inside).ok()?)));
     let (_, outside, rest) = fitting.max_by_key(|(inside, ..)| inside.components().count())?;
-    // A tmpfs has no source: what it hides must not be taken for it.
+    // A tmpfs has no source on the host, and hides the folder that a shorter prefix would find.
     outside.is_absolute().then(|| if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
 }
 

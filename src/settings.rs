@@ -1,4 +1,4 @@
-//! Every knob, typed and validated (`SEMANTICS` 9). The Python `Settings` asks [`Settings::validate`].
+//! The settings of one service and the rules about their values. The Python `Settings` calls [`Settings::validate`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,16 +9,26 @@ use crate::error::Error;
 use crate::readiness::Patterns;
 
 /// What a preview's container runs.
+///
+/// ```
+/// use kosuke_docker::settings::Command;
+///
+/// let line = Command::Shell("cd /app && npm run dev".into());
+/// assert_eq!(line.argv(), ["sh", "-c", "cd /app && npm run dev"]);
+///
+/// let words = Command::Argv(vec!["node".into(), "server.js".into()]);
+/// assert_eq!(words.argv(), ["node", "server.js"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Run under `sh -c`.
+    /// A line for `sh -c`.
     Shell(String),
-    /// Run as it is.
+    /// A program and its arguments, without a shell.
     Argv(Vec<String>),
 }
 
 impl Command {
-    /// The words for the engine.
+    /// The program and its arguments, as the engine wants them.
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
         match self {
@@ -31,18 +41,18 @@ impl Command {
 /// When the image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullPolicy {
-    /// When it is not here.
+    /// When the engine does not have it.
     Missing,
     /// At every start that makes a container.
     Always,
-    /// Not at all.
+    /// Never: an image that the engine does not have is an error.
     Never,
 }
 
-/// What containers log in to their databases with.
+/// The credentials that containers get for their databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostgresIsolation {
-    /// A role of their own where the admin may make roles, else the admin's credentials.
+    /// A role of their own if the admin may make roles, else the admin's credentials.
     Auto,
     /// A role of their own; an admin that may not make roles is an error.
     Role,
@@ -50,14 +60,14 @@ pub enum PostgresIsolation {
     Admin,
 }
 
-/// The settings of one service.
+/// The settings of one service. The Python model of the same name has the defaults and describes each field.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `PREVIEW_DEFAULT_IMAGE`
     pub preview_default_image: String,
     /// `PROJECTS_DIR`
     pub projects_dir: PathBuf,
-    /// `HOST_WORKSPACE_DIR`: the folder of `PROJECTS_DIR`'s parent on the host, when the agent runs in a container.
+    /// `HOST_WORKSPACE_DIR`: the path on the host of `PROJECTS_DIR`'s parent, when the agent runs in a container.
     pub host_workspace_dir: Option<PathBuf>,
     /// `PREVIEW_COMMAND`
     pub preview_command: Command,
@@ -75,7 +85,7 @@ pub struct Settings {
     pub preview_network: String,
     /// `PREVIEW_CONTAINER_NAME_PREFIX`
     pub preview_container_name_prefix: String,
-    /// `PREVIEW_OWNER`, else made from the prefix.
+    /// `PREVIEW_OWNER`, else derived from the prefix.
     pub preview_owner: String,
     /// `PREVIEW_HEALTH_PATH`
     pub preview_health_path: String,
@@ -89,9 +99,9 @@ pub struct Settings {
     pub preview_stop_timeout: Duration,
     /// `PREVIEW_PULL_POLICY`
     pub preview_pull_policy: PullPolicy,
-    /// `PREVIEW_READY_PATTERN`: what else in a line says that the server is up.
+    /// `PREVIEW_READY_PATTERN`: more lines that say that the dev server is up.
     pub preview_ready_pattern: Option<String>,
-    /// `PREVIEW_ERROR_PATTERN`: what else in a line is an error of the page.
+    /// `PREVIEW_ERROR_PATTERN`: more lines that are errors of the page.
     pub preview_error_pattern: Option<String>,
     /// `ENGINE_TIMEOUT`
     pub engine_timeout: Duration,
@@ -110,13 +120,13 @@ pub struct Settings {
 pub struct Postgres {
     /// The admin connection.
     pub admin: PostgresAdmin,
-    /// `POSTGRES_CONTAINER_HOST`: what containers are told; None: the admin connection's host.
+    /// `POSTGRES_CONTAINER_HOST`: the server's host for containers; None: the admin connection's.
     pub container_host: Option<String>,
-    /// `POSTGRES_CONTAINER_PORT`
+    /// `POSTGRES_CONTAINER_PORT`; None: the admin connection's.
     pub container_port: Option<u16>,
     /// `POSTGRES_ISOLATION`
     pub isolation: PostgresIsolation,
-    /// `POSTGRES_CONNECTION_LIMIT`, of each role.
+    /// `POSTGRES_CONNECTION_LIMIT`: sessions of each role.
     pub connection_limit: u16,
     /// `POSTGRES_EXTENSIONS`: what the admin makes in every preview's database.
     pub extensions: Vec<String>,
@@ -145,7 +155,7 @@ pub enum PostgresAdmin {
 }
 
 impl Settings {
-    /// Checks what a type alone does not say.
+    /// Checks the rules that the types do not hold.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] naming the first field that cannot be used.
@@ -232,12 +242,12 @@ impl Settings {
     /// The deployment's own patterns, compiled.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] naming the one that is no regular expression.
+    /// [`Error::InvalidSetting`] naming the field that holds no regular expression.
     pub fn patterns(&self) -> Result<Patterns, Error> {
         Patterns::new(self.preview_ready_pattern.as_deref(), self.preview_error_pattern.as_deref()).map_err(
             |(which, why)| {
                 let field = if which == "ready" { "preview_ready_pattern" } else { "preview_error_pattern" };
-                // The last line of the words says what is wrong; those before show where.
+                // The last line says what is wrong; the lines before it show where.
                 let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
                 Error::InvalidSetting { field, problem: format!("is not a regular expression: {why}") }
             },

@@ -191,6 +191,26 @@ fn every_capture_tells_what_is_wrong_where() {
 }
 
 #[test]
+fn columns_count_as_the_dev_server_counts_them() {
+    // The same page in every capture, broken at its first semicolon: Babel and esbuild count from 0, the others from 1.
+    let page = "export default function Home() { return <h1>Hello world</h1; }";
+    let from_0 = u32::try_from(page.find(';').unwrap()).unwrap();
+    let babel_and_esbuild = ["cra5-error", "next11-error", "vite5-error"].map(|name| (name, from_0));
+    let swc_and_oxc = ["next12-error", "next15-error", "next16-error", "vite8-error"].map(|name| (name, from_0 + 1));
+    let logs = logs();
+    for (name, column) in babel_and_esbuild.into_iter().chain(swc_and_oxc) {
+        let errors: Vec<_> = signals(&[(false, &logs[name])])
+            .into_iter()
+            .filter_map(|signal| if let Signal::Error(error, _) = signal { Some(error) } else { None })
+            .collect();
+        assert!(errors.iter().any(|error| error.raw.contains(page)), "{name}");
+        for CompileError { line, column: told, .. } in errors {
+            assert_eq!((line, told), (Some(1), Some(column)), "{name}");
+        }
+    }
+}
+
+#[test]
 fn messages_are_plain_sentences() {
     for (name, log) in logs() {
         for signal in signals(&[(false, &log)]) {

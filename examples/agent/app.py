@@ -1,4 +1,4 @@
-"""A small agent: the preview routes over ``DockerService``, in the style that agents use, and a page that shows one.
+"""A small agent: HTTP routes over ``DockerService``, and a page that shows one preview.
 
 uvicorn app:app --workers 2 --timeout-graceful-shutdown 3
 """
@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -35,7 +35,7 @@ logger = logging.getLogger("agent")
 
 
 def docker_service() -> DockerService:
-    """One per request costs nothing: all share one core, and the truth is in the engine."""
+    """One per request costs nothing: all share one core, and the state is in the engine."""
     return DockerService()
 
 
@@ -43,7 +43,7 @@ Service = Annotated[DockerService, Depends(docker_service)]
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI):
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Fetches the previews' image ahead, and ends the core's tasks with the worker. Previews stay."""
     async with DockerService() as service:
         try:
@@ -59,8 +59,8 @@ STATUS = {DockerUnavailableError: 503, OperationTimeoutError: 503, InvalidInputE
 
 
 @app.exception_handler(KosukeDockerError)
-async def failed(_: Request, error: KosukeDockerError) -> JSONResponse:
-    """Every error says which step failed, with the engine's own words."""
+async def failed(_: Request, error: KosukeDockerError) -> Response:
+    """The answer to a request that failed: which step, and the engine's own words."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return Response(body_of(error), status_code=status, media_type="application/json")
 
@@ -72,7 +72,7 @@ def body_of(error: KosukeDockerError) -> str:
 
 @app.middleware("http")
 async def name_the_worker(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """Which of the workers answered."""
+    """Adds a header that says which worker answered."""
     response = await call_next(request)
     response.headers["x-worker"] = str(os.getpid())
     return response
@@ -107,12 +107,12 @@ async def status(project_id: int, service: Service) -> PreviewStatus:
 Item = TypeVar("Item")
 
 
-async def unless_silent(items: AsyncIterator[Item]) -> AsyncIterator[Item | None]:
-    """The items, and None whenever none came for a while."""
+async def unless_silent(items: AsyncIterator[Item]) -> AsyncGenerator[Item | None, None]:
+    """The items, and None after each ``KEEP_ALIVE_SECONDS`` without one."""
     coming: asyncio.Future[Item] | None = None
     try:
         while True:
-            # Not `wait_for`: one that times out cancels, and an item could go with it.
+            # Not `wait_for`: at its time-out it cancels, and an item could be lost.
             coming = coming or asyncio.ensure_future(anext(items))
             await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS)
             if not coming.done():
@@ -135,13 +135,13 @@ def message(event: str, data: str) -> str:
 
 
 def stream(messages: AsyncIterator[str]) -> StreamingResponse:
-    """An answer that ends with the messages, or when the client leaves; nobody on the way may hold it back."""
+    """A response that ends with the messages or when the client leaves. Proxies may not buffer it."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
 
 
 async def event_messages(service: DockerService, project_id: int | None) -> AsyncIterator[str]:
-    """What is, then what happens. Subscribed first: nothing happens unseen between the two."""
+    """The previews as they are, then each change. It subscribes first, so that no change is missed in between."""
     try:
         async with service.events(project_id) as events:
             if project_id is None:
@@ -158,7 +158,7 @@ async def event_messages(service: DockerService, project_id: int | None) -> Asyn
 
 
 async def log_messages(service: DockerService, project_id: int) -> AsyncIterator[str]:
-    """The last lines, then what comes. A browser would ask for an ended log again: `end` tells it not to."""
+    """The last lines, then new ones. ``end`` tells a browser not to reconnect to a log that has ended."""
     try:
         async with service.logs(project_id) as lines, aclosing(unless_silent(lines)) as items:
             async for line in items:
@@ -168,7 +168,7 @@ async def log_messages(service: DockerService, project_id: int) -> AsyncIterator
         yield message("failed", body_of(error))
 
 
-# Before /api/preview/{project_id}, which would take "events" for an id.
+# Before /api/preview/{project_id}, which would read "events" as an id.
 @app.get("/api/preview/events")
 async def events(service: Service, project_id: int | None = None) -> StreamingResponse:
     """Server-sent events of every preview, or of one."""
@@ -183,7 +183,7 @@ async def logs(project_id: int, service: Service) -> StreamingResponse:
 
 @app.get("/api/preview/{project_id}")
 async def preview(project_id: int, service: Service) -> Preview | None:
-    """All that is known."""
+    """Everything that is known, or null."""
     return await service.get_preview(project_id)
 
 
@@ -196,5 +196,5 @@ async def health(service: Service) -> JSONResponse:
 
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    """A preview beside what is known about it."""
+    """The page: a preview beside its phase, errors and log."""
     return FileResponse(PAGE)

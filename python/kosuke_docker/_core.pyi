@@ -92,7 +92,7 @@ class Core:
     def monitor(self, project_id: object, container: str) -> Awaitable[None]:
         """Follows the container of this name or id until it compiled or ended."""
     def monitor_chunks(self, project_id: object, opener: Callable[[], Iterable[bytes]]) -> Awaitable[None]:
-        """Reads what `opener()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one."""
+        """Reads the chunks of `opener()` off the loop until one holds a ready phrase of the older service."""
     def prepare_environment(
         self, project_id: object, variables: Mapping[str, str | None] | None, admin: bool
     ) -> dict[str, str]:

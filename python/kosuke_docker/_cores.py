@@ -1,4 +1,4 @@
-"""The native cores of this process: one per settings, engine and process id, and those of their own."""
+"""The native cores of this process. Services with equal settings and engine share one; others have their own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine
 from kosuke_docker.settings import Settings
 
-_EXIT_PATIENCE = 1.0
+_EXIT_TIMEOUT = 1.0
 """Seconds that the process's end waits for tasks that are ending."""
 _ANSWER_POLL = 0.005
-_ANSWER_PATIENCE = 0.25
+"""Seconds between two looks whether all answers were taken."""
+_ANSWER_TIMEOUT = 0.25
+"""Seconds that the process's end waits for that."""
 
 
 class Attachment:
-    """A core with its cache view, as facade objects hold it."""
+    """A core and the view of its cache, shared by the services that use it."""
 
     def __init__(self, settings: Settings, adapter: ClientEngine | None) -> None:
         self.pid = os.getpid()
@@ -32,15 +34,15 @@ class Attachment:
         self.core = Core(settings.plain(), adapter)
         self.containers = Containers(self.core)
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
-        """The facade objects that hold it."""
+        """The services that hold it."""
         _all.add(self)
 
     def forked(self) -> bool:
-        """Of a process that this one was forked from: a core does not survive that."""
+        """Whether it was made before a fork, in the parent process: there alone it works."""
         return self.pid != os.getpid()
 
     def usable(self) -> bool:
-        """Not closed, and of this process."""
+        """Whether it is open and was made in this process."""
         return not self.forked() and not self.core.closed
 
 
@@ -49,7 +51,7 @@ _all: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
 
 def shared(settings: Settings) -> Attachment:
-    """The core that all instances with these settings and this engine share."""
+    """The core that all services with these settings and this engine share."""
     key = (json.dumps(settings.plain(), sort_keys=True), _core.engine_address(), os.getpid())
     found = _shared.get(key)
     if found is None or not found.usable():
@@ -57,36 +59,36 @@ def shared(settings: Settings) -> Attachment:
     return found
 
 
-async def close(attachment: Attachment, patience: float) -> None:
-    """Ends the tasks of a core; instances that share it get a new one at their next call.
+async def close(attachment: Attachment, timeout: float) -> None:
+    """Ends the tasks of a core, within so many seconds; services that share it get a new one at their next call.
 
-    With the last core of the process, the runtime's threads end, too.
+    The runtime's threads end with the last core of the process.
     """
     for key, value in list(_shared.items()):
         if value is attachment:
             del _shared[key]
-    await attachment.core.close(patience)
-    deadline = time.monotonic() + patience
+    await attachment.core.close(timeout)
+    deadline = time.monotonic() + timeout
     while True:
         try:
             ending = _core.release_runtime()
-        except BlockingIOError:  # What others called is being answered: a runtime that ends would leave them waiting.
+        except BlockingIOError:  # Other calls wait for an answer: without the runtime they would for ever.
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(_ANSWER_POLL)
         else:
             break
     if ending is not None:
-        await _ended(ending, patience)
+        await _ended(ending, timeout)
 
 
-async def _ended(ending: _core.Ending, patience: float) -> None:
-    """Waits off the loop, and leaves no thread: an executor would keep its own."""
+async def _ended(ending: _core.Ending, timeout: float) -> None:
+    """Waits on a thread that ends with the wait; an executor would keep its threads."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
     def wait() -> None:
-        ending.wait(patience)
+        ending.wait(timeout)
         with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile: nobody waits.
             loop.call_soon_threadsafe(ended.set)
 
@@ -97,7 +99,7 @@ async def _ended(ending: _core.Ending, patience: float) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Without a core there is no thread that could be building it.
+    # Without a core no thread can be in the middle of building what `before_fork` builds.
     os.register_at_fork(before=lambda: _core.before_fork() if _all else None)
 
 
@@ -106,12 +108,12 @@ def _at_exit() -> None:
     mine = [attachment for attachment in list(_all) if attachment.usable()]
     for attachment in mine:
         attachment.core.abandon()
-    deadline = time.monotonic() + _EXIT_PATIENCE
+    deadline = time.monotonic() + _EXIT_TIMEOUT
     for attachment in mine:
         attachment.core.close_now(max(0.0, deadline - time.monotonic()))
-    # A thread whose loop goes on takes in its answers through native frames: CPython 3.11 would end it within them, and
-    # the process with it (pthread_exit cannot unwind them). A loop that is closed takes in nothing, so not for long.
-    deadline = time.monotonic() + _ANSWER_PATIENCE
+    # Another thread's loop takes its answers through native frames. CPython 3.11 ends such a thread inside of them, and
+    # the process with it (pthread_exit cannot unwind them). A closed loop takes no answers, so the wait is short.
+    deadline = time.monotonic() + _ANSWER_TIMEOUT
     while mine and _core.pending_calls() > 0 and time.monotonic() < deadline:
         time.sleep(_ANSWER_POLL)
-    _core.shutdown(_EXIT_PATIENCE / 2)
+    _core.shutdown(_EXIT_TIMEOUT / 2)

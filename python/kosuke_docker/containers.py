@@ -18,7 +18,7 @@ class Containers(MutableMapping[int, ContainerInfo]):
         self._synced: dict[int, dict[str, Any]] = {}
 
     def flush(self) -> None:
-        """Hands down what was changed on the values themselves since they were last read."""
+        """Writes what callers changed on the values since the last read into the core's cache."""
         changed = {
             project_id: dict(info)
             for project_id, info in list(self._infos.items())
@@ -28,7 +28,7 @@ class Containers(MutableMapping[int, ContainerInfo]):
             current = {values["project_id"]: values["container_id"] for values in self._core.containers()}
             for project_id, values in changed.items():
                 before, self._synced[project_id] = self._synced[project_id], values
-                # A change of a value that a newer container has replaced is no change of that one.
+                # A newer container keeps its values: the change was made on those of an older one.
                 if current.get(project_id) == before["container_id"]:
                     self._core.put(values)
 

@@ -1,4 +1,4 @@
-"""The adapter through which a docker-py-compatible client serves as the engine. Called off the event loop."""
+"""The adapter that makes a docker-py-compatible client an engine. The core calls it off the event loop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 _GONE = object()
-"""What a look found that is not there any more."""
+"""In place of a container that the client says is gone."""
 
 
 class CallFailedError(Exception):
-    """A call of the client failed; ``kind`` says how, in the native core's words."""
+    """A call of the client failed. ``kind`` is the native core's name for how."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class CallFailedError(Exception):
 
 
 def _translate(error: Exception) -> CallFailedError:
-    # By name: docker-py need not be installed, and podman-py names its errors alike.
+    # By the class's name: docker-py need not be installed, and podman-py uses the same names.
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error)
     if "ImageNotFound" in names:
@@ -30,7 +30,7 @@ def _translate(error: Exception) -> CallFailedError:
         return CallFailedError("port", text)
     if getattr(error, "status_code", None) == HTTPStatus.CONFLICT:
         return CallFailedError("conflict", text)
-    # docker-py's APIError is a requests.HTTPError, and that is an OSError: the engine did answer.
+    # docker-py's APIError is an OSError too (through requests.HTTPError), but there the engine did answer.
     if isinstance(error, OSError) and "APIError" not in names:
         return CallFailedError("unreachable", text)
     return CallFailedError("refused", text or type(error).__name__)
@@ -44,15 +44,15 @@ class ClientEngine:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        # The object of the last look at a container, so that one look serves a whole operation.
+        # The client's last object per container: one `get` serves a whole operation.
         self._found: dict[str, Any] = {}
 
     def known(self, container_id: str) -> Any:
-        """The client's object of the last look at a container, else the id."""
+        """The client's last object for a container, else the id."""
         return self._found.get(container_id, container_id)
 
     def ping(self) -> None:
-        """Raises unless the engine answers."""
+        """Raises ``CallFailedError`` unless the engine answers."""
         try:
             self._client.ping()
         except Exception as error:
@@ -86,7 +86,7 @@ class ClientEngine:
         environment: dict[str, str],
         network: str,
     ) -> str:
-        """Creates and starts a container with the ticket's keywords; gives its id."""
+        """Creates and starts a container with the older service's keywords; returns its id."""
         try:
             container = self._client.containers.run(
                 image=image,
@@ -118,7 +118,7 @@ class ClientEngine:
             raise failure from error
 
     def remove(self, container_id: str) -> None:
-        """Removes the container that was looked at last under this id."""
+        """Removes the container, by the client's last object for this id."""
         try:
             container = self._found.pop(container_id, None)
             if container is None:

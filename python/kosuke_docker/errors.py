@@ -1,4 +1,4 @@
-"""What can go wrong. Every exception carries the operation, the preview and the engine's own words."""
+"""The exceptions. Each carries the operation, the preview and the engine's own words."""
 
 from __future__ import annotations
 
@@ -43,19 +43,31 @@ def _rebuild(cls: type[KosukeDockerError], args: tuple[str, ...], state: dict[st
 
 
 class InvalidInputError(KosukeDockerError, ValueError):
-    """An argument that cannot be used. Nothing was made."""
+    """An argument cannot be used. Nothing was made.
+
+    Attributes:
+        field: The argument's name.
+    """
 
     field: str
 
 
 class SettingsError(KosukeDockerError, ValueError):
-    """A setting that cannot be used."""
+    """A setting cannot be used.
+
+    Attributes:
+        field: The field's name.
+    """
 
     field: str
 
 
 class ProjectFolderError(KosukeDockerError, ValueError):
-    """The project's folder is missing or leads out of ``PROJECTS_DIR``. Nothing was made."""
+    """The project's folder is missing or leads out of ``PROJECTS_DIR``. Nothing was made.
+
+    Attributes:
+        path: The folder.
+    """
 
     path: str
 
@@ -65,13 +77,22 @@ class DockerUnavailableError(KosukeDockerError, ConnectionError):
 
 
 class ImageNotFoundError(KosukeDockerError):
-    """The image is neither here nor to be had."""
+    """The engine does not have the image and cannot pull it.
+
+    Attributes:
+        image: The image's name.
+    """
 
     image: str
 
 
 class PortRangeExhaustedError(KosukeDockerError):
-    """No port of the range is free."""
+    """No port of the range is free.
+
+    Attributes:
+        first_port: The first port of the range.
+        last_port: The last port of the range, included.
+    """
 
     first_port: int
     last_port: int
@@ -82,16 +103,16 @@ class ContainerStartError(KosukeDockerError):
 
 
 class ContainerConflictError(KosukeDockerError):
-    """A container of the preview's name that is not ours to remove."""
+    """A container has the preview's name and is not ours to remove."""
 
 
 class PreviewFailedError(KosukeDockerError):
-    """The preview cannot become ready any more: its container ended, or does not compile where that counts.
+    """The preview cannot become ready any more: its container ended, or its page does not compile where that counts.
 
     The container is kept until the next start, stop or sweep.
 
     Attributes:
-        exit_code: The exit code, where the container ended and it is known.
+        exit_code: The exit code, None unless the container ended and the code is known.
         last_lines: The last lines of its output.
         last_known: The ``Preview`` with all that was known, None where there was none.
     """
@@ -105,9 +126,9 @@ class PreviewTimeoutError(KosukeDockerError, TimeoutError):
     """The preview was not ready in time.
 
     Attributes:
-        timeout: How long was waited, in seconds.
+        timeout: How long the call waited, in seconds.
         phase: Its phase, None where there was no preview.
-        stages: How long it was in each phase while it was waited for, in seconds.
+        stages: Seconds that it spent in each phase during the wait.
         last_lines: The last lines of its output.
         last_known: The ``Preview`` with all that was known, None where there was none.
     """
@@ -124,11 +145,11 @@ class PreviewNotFoundError(KosukeDockerError, LookupError):
 
 
 class DatabaseError(KosukeDockerError):
-    """An operation on a database failed, or it could not be made and ``POSTGRES_REQUIRED`` is set.
+    """An operation on a database failed, or a start that needs one (``POSTGRES_REQUIRED``) could not make it.
 
     Attributes:
-        step: What was being done: ``connect``, ``create database``, ``drop role``, ...
-        sqlstate: The server's five-character code, None where it said nothing.
+        step: The step that failed: ``connect``, ``create database``, ``drop role``, ...
+        sqlstate: The server's five-character code, None if it sent none.
     """
 
     step: str
@@ -140,16 +161,16 @@ class OperationTimeoutError(KosukeDockerError, TimeoutError):
 
 
 class EngineError(KosukeDockerError):
-    """The engine refused something else."""
+    """The engine refused a call for a reason that has no class of its own."""
 
 
 class HookError(KosukeDockerError):
-    """A replaced hook of the caller that this one joined raised."""
+    """This call joined another's start, and a replaced hook of that other call raised."""
 
 
 class ServiceClosedError(KosukeDockerError, RuntimeError):
-    """The service was closed while this ran."""
+    """The service was closed while the call ran."""
 
 
 class ServiceForkedError(KosukeDockerError, RuntimeError):
-    """The service was used before this process was forked. Make a new one in the child."""
+    """The service was used before the process forked. Make a new one in the child."""

@@ -1,4 +1,4 @@
-"""The pydantic models. The first four are the ticket's, field by field; the rest is new."""
+"""The pydantic models. The first four have the older service's fields; the rest is new."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Literal, Optional
 from pydantic import BaseModel, ConfigDict
 
 
-# The ticket's models have no description: the agent's OpenAPI document stays as it is.
+# The older service's models have no description: the agent's OpenAPI document must not change.
 def _without_description(schema: dict[str, Any]) -> None:
     schema.pop("description", None)
 
 
-_TICKET = ConfigDict(json_schema_extra=_without_description)
+_OLDER = ConfigDict(json_schema_extra=_without_description)
 
 Phase = Literal[
     "pulling",
@@ -29,13 +29,13 @@ Phase = Literal[
     "exited",
     "engine_unreachable",
 ]
-"""Where a preview is in its life."""
+"""The state of a preview. docs/semantics.md says what each one means."""
 
 
 class ContainerInfo(BaseModel):
     """What the cache holds of one container."""
 
-    model_config = _TICKET
+    model_config = _OLDER
 
     project_id: int
     container_id: str
@@ -49,7 +49,7 @@ class ContainerInfo(BaseModel):
 class PreviewStatus(BaseModel):
     """The short answer about a preview."""
 
-    model_config = _TICKET
+    model_config = _OLDER
 
     running: bool
     url: Optional[str] = None
@@ -60,7 +60,7 @@ class PreviewStatus(BaseModel):
 class StartPreviewRequest(BaseModel):
     """Body of a request to start a preview."""
 
-    model_config = _TICKET
+    model_config = _OLDER
 
     project_id: int
     env_vars: Dict[str, str] = {}
@@ -69,7 +69,7 @@ class StartPreviewRequest(BaseModel):
 class StopPreviewRequest(BaseModel):
     """Body of a request to stop a preview."""
 
-    model_config = _TICKET
+    model_config = _OLDER
 
     project_id: int
 
@@ -91,15 +91,15 @@ class PullProgress(BaseModel):
 
 
 class CompileError(BaseModel):
-    """Why a page does not compile, or failed as it ran.
+    """An error that a dev server printed about the project: why its page does not compile, or failed as it ran.
 
     Attributes:
-        file: The file, relative to the project, None where the dev server named none.
-        line: The line in it, from 1.
-        column: The column in it, from 1.
+        file: The file, relative to the project's folder, None if the dev server named none.
+        line: The line in it, from 1, None if the dev server named none.
+        column: The column in it, as the dev server counts: Babel and esbuild from 0, the others from 1.
         message: What is wrong, in one sentence.
         kind: ``syntax``, ``module_not_found``, ``type``, ``runtime``, ``config``, ``environment`` or ``unknown``.
-        raw: What the dev server printed, without colours.
+        raw: What the dev server printed, without colours and passwords, shortened where it is long.
     """
 
     file: Optional[str] = None
@@ -115,7 +115,7 @@ class Preview(BaseModel):
 
     Attributes:
         project_id: The project's id.
-        phase: Where it is in its life.
+        phase: Its state.
         running: Whether its container runs.
         url: The address for people, while it runs.
         port: The host port of that address.
@@ -123,24 +123,24 @@ class Preview(BaseModel):
         container_name: The container's name.
         compilation_complete: The page was compiled and answered below 500, and no compile error stands.
         is_responding: The health path answered with 2xx.
-        http_status: The last status of the health path, None without an answer.
-        errors: The compile errors that stand; of a container that ended, those that it left.
-        exit_code: The exit code, once the container ended.
-        last_lines: The last 50 lines of output, once the container ended.
-        oom_count: How many times a process of the container was killed for memory, as far as the engine remembers.
+        http_status: The last HTTP status of the health path, None without an answer.
+        errors: The compile errors that stand; after the container ended, those of its output.
+        exit_code: The exit code, None until the container ended.
+        last_lines: The last 50 lines of output, empty until the container ended.
+        oom_count: How often a process of the container was killed for lack of memory, as far as the engine remembers.
         last_oom_at: When that happened last.
-        database: What became of the database, None for a container that another service made.
+        database: Whether the database could be made, None for a container that the older service made.
         database_name: The database's name, None without one.
         database_isolation: ``role``: a role that owns this database and may connect to no other; ``partial``: it may
             connect to others, or the admin lacked rights; ``admin``: the admin's own credentials, because
             ``POSTGRES_ISOLATION`` says so, the admin may not make roles, or ``_ensure_project_database`` was replaced.
         database_detail: Why the database is unavailable, or not kept apart in full. Never a secret.
-        detail: A sentence for people; None where there is nothing to say, as while it is ``ready``.
-        created_at: When the container was made. Times of the container are of the engine's clock.
+        detail: A sentence for people, None if there is nothing to say.
+        created_at: When the container was made. Times of the container come from the engine's clock.
         started_at: When it was last started.
-        ready_at: When this process first knew that the page had been compiled, in this run of the container.
+        ready_at: When this process first knew that the page was compiled in this run of the container.
         finished_at: When the container ended.
-        as_of: When this was true.
+        as_of: The time for which all of this holds.
     """
 
     project_id: int
@@ -171,15 +171,15 @@ class Preview(BaseModel):
 
 
 class PreviewEvent(BaseModel):
-    """Something that changed about a preview.
+    """A change of a preview.
 
     Attributes:
-        kind: ``phase``: it came into another phase; ``errors``: compile errors were set or cleared; ``removed``: it is
-            gone; ``gap``: the subscriber was too slow and events before this one are lost, so look at everything anew.
+        kind: ``phase``: the phase changed; ``errors``: compile errors were set or cleared; ``removed``: the container
+            is gone; ``gap``: the subscriber was too slow and lost events, so it must read every status again.
         project_id: The project, None for a gap.
         previous_phase: The phase before, None where there was no preview.
         preview: The preview as it is now, None when it is gone, and for a gap.
-        at: When this was noticed.
+        at: When this process noticed it.
     """
 
     kind: Literal["phase", "errors", "removed", "gap"]
@@ -193,9 +193,9 @@ class LogLine(BaseModel):
     """A line that a preview printed.
 
     Attributes:
-        stream: ``stdout``, ``stderr``, or ``gap`` for a line of our own that tells how many lines are missing here.
-        text: The line, without its end, colours and the passwords of URLs.
-        timestamp: When the engine received its beginning.
+        stream: ``stdout``, ``stderr``, or ``gap`` for a line of our own that says how many lines are missing.
+        text: The line, without its line end, colours and the passwords of URLs.
+        timestamp: When the engine received its first byte.
     """
 
     stream: Literal["stdout", "stderr", "gap"]
@@ -209,7 +209,7 @@ class TableInfo(BaseModel):
     Attributes:
         schema_name: Its schema.
         name: Its name.
-        row_estimate: The planner's estimate, None when the rows were never counted.
+        row_estimate: The planner's estimate of its rows, None if it was never analysed.
         size_bytes: Bytes on disk, with its indexes.
     """
 
@@ -225,11 +225,11 @@ class DatabaseInfo(BaseModel):
     Attributes:
         name: Its name.
         owner: The role that owns it.
-        isolation: As ``Preview.database_isolation``, at this moment.
+        isolation: As ``Preview.database_isolation``, now.
         size_bytes: Bytes on disk.
-        connections: Sessions of clients at this moment.
+        connections: Sessions of clients, now.
         connection_limit: How many sessions its owner may have, None without a limit.
-        tables: By schema and name, without the system's.
+        tables: Tables and materialised views by schema and name, without the system's.
     """
 
     name: str
@@ -242,15 +242,15 @@ class DatabaseInfo(BaseModel):
 
 
 class OrphanDatabase(BaseModel):
-    """A database, or a role without one, of this owner whose project's folder is gone.
+    """A database of this owner, or a role without one, whose project's folder is gone.
 
     Attributes:
         name: Its name on the server.
         project_id: The project it was made for.
         session: The session it was made for, None for the project's own.
-        size_bytes: Bytes on disk, None for a role, or where the admin may not know.
-        role_only: Whether there is a role only.
-        dropping: Whether its drop was begun and did not end.
+        size_bytes: Bytes on disk, None for a role, or if the admin may not read it.
+        role_only: Whether only the role is left.
+        dropping: Whether a drop was begun and did not finish.
     """
 
     name: str
@@ -262,15 +262,15 @@ class OrphanDatabase(BaseModel):
 
 
 class SweepResult(BaseModel):
-    """What a sweep found and did.
+    """The result of a sweep.
 
     Attributes:
         running: The projects whose preview runs.
         removed: The projects whose container was removed: it had ended, or was made and never started.
         orphan_databases: The databases and roles of this owner whose project's folder is gone.
-        removed_databases: The databases that were removed: those, where that was asked for, and those whose drop had
-            failed before.
-        problems: What could not be done, a sentence each.
+        removed_databases: The databases that were removed: the orphans, if the caller asked for that, and those whose
+            drop had failed before.
+        problems: What failed, a sentence each.
     """
 
     running: List[int] = []

@@ -1,4 +1,4 @@
-"""The facade: signatures and docstrings. Every decision is the native core's."""
+"""The facade: signatures and docstrings. The native core makes every decision."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ logger = logging.getLogger("kosuke_docker")
 
 T = TypeVar("T")
 ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
-"""What hears of a pull's progress."""
+"""A function or coroutine function that gets each step of a pull."""
 
-_CLOSE_PATIENCE = 2.0
+_CLOSE_TIMEOUT = 2.0
+"""Seconds that ``aclose`` waits for tasks that are ending."""
 _MAX_TAIL = 2**31
 _configured: Settings | None = None
 
@@ -43,7 +44,7 @@ def configure(settings: object | None) -> None:
 
 
 class EnvironmentService:
-    """Makes the environment of a preview's container. Replaceable on the instance."""
+    """Builds the environment of a preview's container. Replaceable on the instance."""
 
     def __init__(self, service: DockerService) -> None:
         self._service = service
@@ -69,7 +70,7 @@ class EnvironmentService:
 class DockerService:
     """Live previews of web apps, one container per project.
 
-    Constructing does no I/O, and a new object per request is fine: truth is in the engine, and objects with the same
+    Constructing does no I/O. A new object per request is fine: the state is in the engine, and objects with the same
     settings in one process share one native core.
 
     Args:
@@ -137,7 +138,7 @@ class DockerService:
         return self._attach().containers
 
     async def is_docker_available(self) -> bool:
-        """Whether the engine answers. Why not is logged."""
+        """Whether the engine answers. The reason why not is logged."""
         core = self._attach().core
         try:
             await core.ping()
@@ -158,8 +159,8 @@ class DockerService:
     ) -> str:
         """Starts a project's preview, or finds it running.
 
-        Callers that start one preview at once share one start. Cancelling the last of them undoes a start whose
-        container does not run yet.
+        Concurrent calls for one preview share one start. When the last of them is cancelled before the container runs,
+        the start is undone.
 
         Args:
             project_id: The project, from 0.
@@ -168,8 +169,8 @@ class DockerService:
                 ``wait_until_ready`` does.
             timeout: With ``wait="ready"``: seconds to wait for that once the container runs, None for ever.
             fail_on_compile_error: With ``wait="ready"``: a compile error ends the wait.
-            on_progress: Called on this loop with the steps of the image's pull, where one is needed. May be async. Of
-                callers that share a start, the first one's is called, as its hooks are.
+            on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. Of
+                calls that share a start, only the first one's handler and hooks are called.
 
         Returns:
             The preview's URL.
@@ -178,11 +179,11 @@ class DockerService:
             InvalidInputError: An argument cannot be used. Nothing was made.
             ProjectFolderError: The project's folder is missing or leads out of ``PROJECTS_DIR``. Nothing was made.
             DockerUnavailableError: The engine does not answer.
-            ImageNotFoundError: The image is neither here nor to be had.
+            ImageNotFoundError: The engine does not have the image and cannot pull it.
             PortRangeExhaustedError: No port of the range is free.
             ContainerStartError: The engine refused. Nothing of the attempt is left.
             ContainerConflictError: A container of that name is not ours to remove.
-            DatabaseError: No database, and ``POSTGRES_REQUIRED`` is set.
+            DatabaseError: The database cannot be made, and ``POSTGRES_REQUIRED`` is set.
             PreviewFailedError: The container ended at once, or before it was ready.
             PreviewTimeoutError: It was not ready in time. The container goes on.
             OperationTimeoutError: An engine call took longer than ``ENGINE_TIMEOUT``.
@@ -202,14 +203,14 @@ class DockerService:
         Args:
             project_id: The project.
             timeout: Seconds to wait, None for as long as it may become ready.
-            fail_on_compile_error: Whether a compile error ends the wait; else somebody may be mending it.
+            fail_on_compile_error: Whether a compile error ends the wait; if not, somebody may fix it meanwhile.
 
         Returns:
             The preview.
 
         Raises:
-            PreviewFailedError: At once when it cannot become ready any more: there is none, its container ended, or,
-                where that counts, it does not compile. ``last_known`` is the ``Preview``.
+            PreviewFailedError: At once when it cannot become ready any more: there is no preview, its container ended,
+                or a compile error ends the wait. ``last_known`` is the ``Preview``.
             PreviewTimeoutError: With the phase, the time per phase and the last lines.
             InvalidInputError: An argument cannot be used.
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
@@ -221,13 +222,13 @@ class DockerService:
     def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
         """A project's output, line by line.
 
-        It goes on over restarts of the container, and ends when that ends or is removed. A reader that is too slow
-        loses lines, and gets one that says how many.
+        It goes on over restarts of the container and ends when the container ends or is removed. A reader that is too
+        slow loses lines and gets one line that says how many.
 
         Args:
             project_id: The project.
-            follow: Whether to go on with what comes.
-            tail: How many of the lines that are there to begin with; None: all.
+            follow: Whether to wait for new lines after those that exist.
+            tail: How many of the existing lines to begin with, None for all.
 
         Returns:
             An asynchronous iterator of ``LogLine``.
@@ -235,7 +236,7 @@ class DockerService:
         Raises:
             InvalidInputError: An argument cannot be used.
             PreviewNotFoundError: While it is read: there is no preview.
-            DockerUnavailableError, OperationTimeoutError, EngineError: While it is read: what the engine failed with.
+            DockerUnavailableError, OperationTimeoutError, EngineError: While it is read: the engine failed.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
         if tail is not None and not 0 <= tail < _MAX_TAIL:
@@ -243,14 +244,14 @@ class DockerService:
         return LogStream(lambda: core.logs(project_id, name, follow, tail))
 
     def events(self, project_id: int | None = None) -> EventStream:
-        """What happens to previews from now on: every change of a phase, every compile error set or cleared.
+        """The changes of previews from now on: every change of a phase, every compile error set or cleared.
 
         Args:
             project_id: Only this project's; None: all of this owner's.
 
         Returns:
-            An asynchronous iterator of ``PreviewEvent``, in the order in which things happened, for any number of
-            subscribers. As an ``async with`` it begins with the block.
+            An asynchronous iterator of ``PreviewEvent``, in the order of the changes. Any number may exist. As an
+            ``async with`` it begins with the block.
 
         Raises:
             InvalidInputError: When it begins: the id cannot be used.
@@ -274,22 +275,22 @@ class DockerService:
         return await self._run(project_id, lambda call: core.restart(project_id, name, call))
 
     async def ensure_image(self, on_progress: ProgressHandler | None = None) -> None:
-        """Makes sure that the previews' image is here, as ``PREVIEW_PULL_POLICY`` says: for an agent's start-up.
+        """Makes sure that the engine has the previews' image, as ``PREVIEW_PULL_POLICY`` says: for an agent's start-up.
 
-        Callers and starts that need the same image at once share one pull; it ends when the last of them leaves.
+        Concurrent calls and starts that need the same image share one pull; it is cancelled when the last of them is.
 
         Args:
             on_progress: Called on this loop with the steps of the pull. May be async.
 
         Raises:
-            ImageNotFoundError: It is neither here nor to be had; ``engine_message`` has the registry's words.
+            ImageNotFoundError: It is missing and cannot be pulled; ``engine_message`` has the registry's words.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
         core = self._attach().core
         await self._run(0, core.ensure_image, on_progress)
 
     async def is_container_running(self, project_id: int) -> bool:
-        """Whether a project's container runs, without asking the app.
+        """Whether a project's container runs. The app is not asked.
 
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
@@ -301,18 +302,18 @@ class DockerService:
 
         Args:
             project_id: The project, from 0.
-            remove_database: Remove its database and role, too, whoever is connected. Otherwise the data is kept.
+            remove_database: Also remove its database and role, and end their sessions. Otherwise the data is kept.
 
         Raises:
             ContainerConflictError: The container is not ours to remove.
-            DockerUnavailableError, OperationTimeoutError, EngineError: The engine did not do it; the database is kept.
-            DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone all
-                the same, and the next ``sweep`` tries again.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine failed; the database is kept.
+            DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone, and
+                the next ``sweep`` tries again.
         """
         await self._attach().core.stop(project_id, self._get_container_name(project_id), remove_database)
 
     async def drop_project_database(self, project_id: int) -> None:
-        """Removes a project's database and role, whoever is connected. None is no error. A running container stays.
+        """Removes a project's database and role and ends their sessions. No database is no error. A container stays.
 
         Raises:
             DatabaseError: It could not be removed; the next ``sweep`` tries again.
@@ -320,9 +321,9 @@ class DockerService:
         await self._attach().core.drop_database(project_id, self._get_container_name(project_id))
 
     async def reset_database(self, project_id: int) -> None:
-        """Puts an empty database in the place of a project's; makes one where there is none.
+        """Replaces a project's database with an empty one; makes one if there is none.
 
-        Clients are disconnected; role and password stay, so a running container reconnects.
+        Its sessions are ended. Role and password stay, so a running container reconnects.
 
         Raises:
             DatabaseError: The server refused; the old database is as it was.
@@ -330,18 +331,18 @@ class DockerService:
         await self._attach().core.reset_database(project_id, self._get_container_name(project_id))
 
     async def clone_database(self, project_id: int, from_project_id: int) -> None:
-        """Puts a copy of another project's database in the place of this one's.
+        """Replaces a project's database with a copy of another project's.
 
-        The clients of both are disconnected; those of the other wait until the copy is done when they reconnect. The
-        role and its password stay, and the role owns all that the other's role owned.
+        The sessions of both are ended; new ones to the source wait until the copy is done. The role and its password
+        stay, and the role owns all that the source's role owned.
 
         Args:
-            project_id: Whose database is replaced, or made.
-            from_project_id: Whose database is copied.
+            project_id: The project whose database is replaced or made.
+            from_project_id: The project whose database is copied.
 
         Raises:
             InvalidInputError: An id cannot be used, or both are the same.
-            DatabaseError: The other has no database, or the server refused; both databases are as they were.
+            DatabaseError: The source has no database, or the server refused; both databases are as they were.
         """
         await self._attach().core.clone_database(project_id, self._get_container_name(project_id), from_project_id)
 
@@ -385,18 +386,18 @@ class DockerService:
         await self._attach().core.stop_all()
 
     async def sweep(self, *, remove_orphan_databases: bool = False) -> SweepResult:
-        """Finishes or removes what killed processes left behind: for an agent's start-up, or once in a while.
+        """Finishes or removes what killed processes left: for an agent's start-up, or once in a while.
 
-        Every container with our labels and this owner is looked at. One that ended is removed, and so is one that was
-        made and that nobody starts within 8 s, which the sweep waits for. Drops of databases that failed are tried
-        again. Containers and databases of others are not touched.
+        It inspects every container with our labels and this owner. It removes those that ended, and those that were
+        created and that nobody starts within 8 s; it waits that long. It tries failed drops of databases again. It
+        does not touch containers and databases of other owners.
 
         Args:
-            remove_orphan_databases: Remove the databases and roles whose project's folder is gone, too; else they are
-                only listed.
+            remove_orphan_databases: Also remove the databases and roles whose project's folder is gone; otherwise they
+                are only listed.
 
         Returns:
-            What was found and done; what failed for single ones is in ``problems``.
+            What was found and done; failures of single removals are in ``problems``.
 
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
@@ -441,17 +442,17 @@ class DockerService:
         return [Preview.model_validate(values) for values in await self._attach().core.previews()]
 
     async def aclose(self) -> None:
-        """Lets go of this service's core; the last that does ends its background tasks.
+        """Releases this service's core. The last service to do so ends the core's background tasks.
 
-        Containers stay, and the next call begins anew. With the last core of the process, its threads end, too.
+        Containers stay, and the next call of the service gets a new core. The runtime's threads end with the last core.
         """
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.users.discard(self)
             if not attachment.users and attachment.usable():
-                await _cores.close(attachment, _CLOSE_PATIENCE)
+                await _cores.close(attachment, _CLOSE_TIMEOUT)
 
-    # The hooks: public seams, replaceable by a subclass or on the instance.
+    # The hooks: a subclass or `patch.object` on an instance may replace them.
 
     def _get_random_port(self, min_port: int = 3000, max_port: int = 4000) -> int:
         """A random port, both ends included. A native start does not call it: the engine picks."""
@@ -462,7 +463,7 @@ class DockerService:
         return _core.container_name(self.CONTAINER_NAME_PREFIX, project_id)
 
     async def _get_project_environment(self, project_id: int) -> dict[str, str]:  # noqa: ARG002 - for the overrides
-        """The project's own variables: over the base environment, under the caller's."""
+        """The project's own variables: they win over the base environment, and the caller's win over them."""
         return {}
 
     def _prepare_container_environment(self, project_id: int, env_vars: Mapping[str, str | None]) -> dict[str, str]:
@@ -496,14 +497,14 @@ class DockerService:
         else:
             await core.monitor_chunks(project_id, functools.partial(open_logs, container))
 
-    # What ties the hooks and the core together.
+    # Between the hooks and the core.
 
     def _native_environment(self, project_id: int, env_vars: Mapping[str, str | None] | None) -> dict[str, str]:
         admin = "_ensure_project_database" in self._replaced()
         return self._attach().core.prepare_environment(project_id, env_vars, admin)
 
     def _replaced(self) -> list[str]:
-        """The hooks that do not answer natively."""
+        """The names of the hooks that were replaced."""
         names = [name for name in _NATIVE if name in self.__dict__ or getattr(type(self), name) is not _NATIVE[name]]
         environment = self.environment_service
         if type(environment) is not EnvironmentService or "prepare_container_environment" in vars(environment):
@@ -513,7 +514,7 @@ class DockerService:
         return names
 
     def _names_differ(self) -> bool:
-        """Containers have other names than those of services with the same settings."""
+        """Whether containers are named unlike those of other services with the same settings."""
         hook = "_get_container_name"
         replaced = hook in self.__dict__ or getattr(type(self), hook) is not _GET_CONTAINER_NAME
         return replaced or self._settings.preview_container_name_prefix != self.CONTAINER_NAME_PREFIX
@@ -570,7 +571,7 @@ class DockerService:
                 raise
         finally:
             call.close()
-            # Without it a cancelled caller would go on waiting in the core.
+            # Else the core would go on waiting for a cancelled caller.
             result.cancel()
 
     async def _answer(self, project_id: int, question: HookReply, on_progress: ProgressHandler | None) -> Any:
@@ -579,7 +580,7 @@ class DockerService:
             return await told if inspect.isawaitable(told) else told
         arguments: tuple[Any, ...] = question.arguments
         if question.name == "_get_random_port" and "_get_random_port" not in self._replaced():
-            # Only a client's start asks the native one.
+            # Only a start with a client calls the native hook.
             return self._get_random_port(self._settings.preview_port_range_start, self._settings.preview_port_range_end)
         if question.name == "_monitor_compilation":
             arguments = (project_id, self._container(arguments[0]))
@@ -589,7 +590,7 @@ class DockerService:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _container(self, container_id: str) -> Any:
-        """What a replaced monitor gets: the client's own object where there is one."""
+        """What a replaced monitor gets: the client's own object if there is one, else the id."""
         adapter = self._attach().adapter
         return container_id if adapter is None else adapter.known(container_id)
 

@@ -1,4 +1,4 @@
-"""Every knob. The rules are the native core's; this is their Python face."""
+"""The settings as a pydantic model. The native core holds the rules about their values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from kosuke_docker import _core
 from kosuke_docker.errors import SettingsError
@@ -22,42 +22,136 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
-    preview_default_image: str = "ghcr.io/filopedraz/kosuke-template:v0.0.73"
-    projects_dir: str = "projects"
-    host_workspace_dir: str | None = None
-    preview_command: str | list[str] = "cd /app && npm run dev -- -H 0.0.0.0"
-    preview_port: int = 3000
-    preview_port_range_start: int = 3000
-    preview_port_range_end: int = 4000
-    preview_bind_address: str = "127.0.0.1"
-    preview_public_host: str = "localhost"
-    preview_network: str = "kosuke_default"
-    preview_container_name_prefix: str = "kosuke-preview-"
-    preview_owner: str | None = None
-    preview_health_path: str = "/"
-    preview_probe_ttl: float = 1.0
-    preview_probe_timeout: float = 5.0
-    preview_warmup_timeout: float = 60.0
-    preview_stop_timeout: float = 5.0
-    preview_pull_policy: Literal["missing", "always", "never"] = "missing"
-    preview_ready_pattern: str | None = None
-    preview_error_pattern: str | None = None
-    engine_timeout: float = 60.0
-    engine_heartbeat_interval: float = 2.0
-    engine_heartbeat_timeout: float = 5.0
-    postgres_host: str | None = "postgres"
-    postgres_port: int = 5432
-    postgres_user: str = "postgres"
-    postgres_password: SecretStr = SecretStr("postgres")
-    postgres_db: str = "postgres"
-    preview_postgres_url: SecretStr | None = None
-    postgres_container_host: str | None = None
-    postgres_container_port: int | None = None
-    postgres_required: bool = False
-    postgres_isolation: Literal["auto", "role", "admin"] = "auto"
-    postgres_connection_limit: int = 20
-    postgres_extensions: list[str] = []
-    postgres_revoke_public: bool = False
+    preview_default_image: str = Field(
+        default="ghcr.io/filopedraz/kosuke-template:v0.0.73",
+        description="Image that previews run in, such as `node:22`.",
+    )
+    projects_dir: str = Field(
+        default="projects",
+        description="Folder that holds one folder per project, named by the project's id; a relative path is made "
+        "absolute.",
+    )
+    host_workspace_dir: str | None = Field(
+        default=None,
+        description="Absolute path on the host of the parent of `projects_dir`, for an agent in a container; None "
+        "reads it from the agent's own mounts.",
+    )
+    preview_command: str | list[str] = Field(
+        default="cd /app && npm run dev -- -H 0.0.0.0",
+        description="Command of the container: a string runs under `sh -c`, a list (JSON in the environment) is argv.",
+    )
+    preview_port: int = Field(default=3000, description="TCP port that the dev server listens on inside the container.")
+    preview_port_range_start: int = Field(default=3000, description="First host port that may be published.")
+    preview_port_range_end: int = Field(default=4000, description="Last host port that may be published, included.")
+    preview_bind_address: str = Field(
+        default="127.0.0.1",
+        description="IP address of the host on which ports are published.",
+    )
+    preview_public_host: str = Field(
+        default="localhost",
+        description="Host name or address in a preview's URL, without scheme and port.",
+    )
+    preview_network: str = Field(
+        default="kosuke_default",
+        description="Name of the engine's network that previews join; it is made if it is missing.",
+    )
+    preview_container_name_prefix: str = Field(
+        default="kosuke-preview-",
+        description="Beginning of each container's name; the project's id follows.",
+    )
+    preview_owner: str | None = Field(
+        default=None,
+        description="Label value by which the processes of one deployment find their previews; None derives it from "
+        "the name prefix.",
+    )
+    preview_health_path: str = Field(
+        default="/",
+        description="Path that the probe and the warm-up request ask for, beginning with `/`.",
+    )
+    preview_probe_ttl: float = Field(
+        default=1.0,
+        description="Seconds for which an answer of the probe is reused; 0 asks every time.",
+    )
+    preview_probe_timeout: float = Field(default=5.0, description="Seconds that the probe waits for an answer.")
+    preview_warmup_timeout: float = Field(
+        default=60.0,
+        description="Seconds that the warm-up request, which makes the dev server compile, waits for an answer.",
+    )
+    preview_stop_timeout: float = Field(
+        default=5.0,
+        description="Seconds between the request to stop and the kill of a container; fractions are rounded up.",
+    )
+    preview_pull_policy: Literal["missing", "always", "never"] = Field(
+        default="missing",
+        description="When the image is pulled: `missing` where it is not here, `always` at each start that makes a "
+        "container, or `never`.",
+    )
+    preview_ready_pattern: str | None = Field(
+        default=None,
+        description="Regular expression for a line that says that the dev server is up, beside the known ones.",
+    )
+    preview_error_pattern: str | None = Field(
+        default=None,
+        description="Regular expression for a line that is an error of the page, beside the known ones.",
+    )
+    engine_timeout: float = Field(
+        default=60.0,
+        description="Seconds that one call to the engine may take; streams and pulls are not bounded by it.",
+    )
+    engine_heartbeat_interval: float = Field(
+        default=2.0,
+        description="Seconds between two pings that find out whether the engine still answers.",
+    )
+    engine_heartbeat_timeout: float = Field(
+        default=5.0,
+        description="Seconds that such a ping may take before the engine counts as unreachable.",
+    )
+    postgres_host: str | None = Field(
+        default="postgres",
+        description="Host of the database server's admin connection; None or empty turns databases off.",
+    )
+    postgres_port: int = Field(default=5432, description="TCP port of the admin connection.")
+    postgres_user: str = Field(
+        default="postgres",
+        description="User of the admin connection: a superuser, or a role with CREATEDB and CREATEROLE.",
+    )
+    postgres_password: SecretStr = Field(default=SecretStr("postgres"), description="Password of the admin connection.")
+    postgres_db: str = Field(default="postgres", description="Database that the admin connection opens.")
+    preview_postgres_url: SecretStr | None = Field(
+        default=None,
+        description="One DSN for the admin connection in place of `postgres_host` and the other parts; `sslmode` has "
+        "libpq's meaning.",
+    )
+    postgres_container_host: str | None = Field(
+        default=None,
+        description="Host of the database server as containers reach it; None takes the admin connection's.",
+    )
+    postgres_container_port: int | None = Field(
+        default=None,
+        description="TCP port of the database server as containers reach it; None takes the admin connection's.",
+    )
+    postgres_required: bool = Field(
+        default=False,
+        description="Whether a start fails when its database cannot be made.",
+    )
+    postgres_isolation: Literal["auto", "role", "admin"] = Field(
+        default="auto",
+        description="Credentials that previews get: a role of their own (`role`), the admin's (`admin`), or a role "
+        "if the admin may make one (`auto`).",
+    )
+    postgres_connection_limit: int = Field(
+        default=20,
+        description="Number of sessions that each preview's role may have at once.",
+    )
+    postgres_extensions: list[str] = Field(
+        default=[],
+        description="Names of extensions that the admin makes in each preview's database, separated by commas in the "
+        "environment.",
+    )
+    postgres_revoke_public: bool = Field(
+        default=False,
+        description="Whether the server's other databases are closed to the previews' roles.",
+    )
 
     @field_validator("postgres_extensions", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What is read piece by piece: ``DockerService.logs`` and ``DockerService.events``."""
+"""The asynchronous iterators that ``DockerService.logs`` and ``DockerService.events`` return."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class _Source(Protocol[T_co]):
 
 
 class _Reader(Generic[T]):
-    """Reads a native source, which keeps what it handed over until the next call: giving up a wait loses nothing."""
+    """Reads a native source. The source keeps each value until the next call, so a cancelled wait loses nothing."""
 
     def __init__(self, source: _Source[T]) -> None:
         self._source = source
         self._seen = 0
 
     async def next(self) -> T | None:
-        # A source that has ended would be asked on a runtime that is gone.
+        # The runtime of an ended source may be gone.
         found = None if self._source.ended else await self._source.next(self._seen)
         if found is None:
             return None
@@ -43,7 +43,7 @@ class _Reader(Generic[T]):
 class LogStream:
     """A preview's output, line by line: ``async for line in service.logs(7)``.
 
-    Leaving it, dropping it or ``aclose`` frees what it holds; an ``async with`` closes it at its end.
+    Leaving the loop, dropping the object or ``aclose`` frees what it holds. As an ``async with`` it closes at the end.
     """
 
     def __init__(self, begin: Callable[[], Logs]) -> None:
@@ -66,7 +66,7 @@ class LogStream:
                 raise StopAsyncIteration
             self._lines.extend(lines)
         stream, text, seconds = self._lines.popleft()
-        # Made of checked parts: there may be many.
+        # Not validated: the core made the parts, and there may be many lines.
         timestamp = datetime.fromtimestamp(seconds, UTC)
         return LogLine.model_construct(stream=stream, text=text, timestamp=timestamp)
 
@@ -77,7 +77,7 @@ class LogStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Ends it. Nothing the second time."""
+        """Closes the stream. A second call does nothing."""
         self._closed = True
         self._lines.clear()
         if self._logs is not None:
@@ -88,8 +88,8 @@ class LogStream:
 class EventStream:
     """What happens to previews: ``async for event in service.events()``.
 
-    It begins with the first event that is waited for, or, as an ``async with``, at the beginning of the block: what is
-    looked up inside of it misses nothing. Leaving it, dropping it or ``aclose`` frees what it holds.
+    It begins when the first event is waited for; as an ``async with`` it begins with the block, so that a status read
+    inside of the block misses no event. Leaving the loop, dropping the object or ``aclose`` frees what it holds.
     """
 
     def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
@@ -119,14 +119,14 @@ class EventStream:
 
     async def _subscribe(self) -> None:
         events = await self._begin()
-        # It may have been closed meanwhile.
+        # The stream may have been closed in the meantime.
         if self._closed:
             events.close()
         else:
             self._events = _Reader(events)
 
     async def aclose(self) -> None:
-        """Ends it. Nothing the second time."""
+        """Closes the stream. A second call does nothing."""
         self._closed = True
         if self._events is not None:
             self._events.close()

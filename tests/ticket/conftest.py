@@ -1,4 +1,8 @@
-"""What an agent's own tests have: a patched ``docker.from_env`` and a service made under it. No engine, no Postgres."""
+"""An agent's own tests: a patched ``docker.from_env`` and a service made under it. No engine, no Postgres.
+
+"The ticket" is the specification of the older service: the pure-Python ``DockerService`` of the Kosuke agent, which
+this package replaces. These tests compare our calls of a docker-py client with that service's.
+"""
 
 from __future__ import annotations
 

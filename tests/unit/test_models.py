@@ -1,4 +1,4 @@
-"""The models: the ticket's four against a restatement of the ticket, and the native structs against the models."""
+"""The models: the older service's four against a restatement of them, and the native structs against the models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 
 class Ticket:
-    """What the ticket says, under the ticket's names."""
+    """The older service's models, under their own names."""
 
     class ContainerInfo(BaseModel):
         project_id: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -315,3 +316,20 @@ def test_configure_refuses_what_is_wrong_and_keeps_what_was() -> None:
     with pytest.raises(SettingsError, match="preview_port"):
         configure(SimpleNamespace(preview_port=0))
     assert DockerService().CONTAINER_NAME_PREFIX == "conf-"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_field_is_described_in_one_sentence(name: str) -> None:
+    field = Settings.model_fields[name]
+    assert re.fullmatch(r"[A-Z][^.]+(\.\S[^.]*)*\.", field.description or "")
+    if field.annotation is float:
+        assert (field.description or "").startswith("Seconds ")
+
+
+def test_the_readme_names_each_variable() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    table = readme.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    named = re.findall(
+        r"`([A-Z]\w*)`", "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    )
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)

@@ -32,7 +32,7 @@ def _patched_database() -> Callable[[Settings, int], Awaitable[None]] | None:
 
 
 async def _create_database(settings: Settings, project_id: int) -> None:
-    """The ticket's way, over the patched ``asyncpg.connect``."""
+    """Creates the database as the older service does, over the patched ``asyncpg.connect``."""
     if not settings.postgres_host:
         return
     connect = sys.modules["asyncpg"].connect
