@@ -3,59 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::{EngineError, PortRange};
 use crate::id::PreviewId;
 use crate::preview::{Phase, Preview};
-
-/// A failure of one call to the container engine.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// No answer at all: nothing listens, the socket is missing, TLS failed.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The engine did not answer in time.
-    #[error("no answer within {} s", .0.as_secs_f64())]
-    Timeout(Duration),
-    /// 404: no such container, network or image.
-    #[error("{0}")]
-    NotFound(String),
-    /// 409: the name is taken, or a removal is in progress.
-    #[error("{0}")]
-    Conflict(String),
-    /// Every port of the range is taken.
-    #[error("{0}")]
-    PortsExhausted(String),
-    /// A port that the engine chose is held by a foreign process.
-    #[error("{0}")]
-    PortHeld(String),
-    /// Two networks have the name, until the process that made the second has removed it.
-    #[error("{0}")]
-    NetworkAmbiguous(String),
-    /// The image is not here and cannot be pulled.
-    #[error("{0}")]
-    ImageNotFound(String),
-    /// Anything else that the engine refused, in its words.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl EngineError {
-    /// The same with other words.
-    #[must_use]
-    pub(crate) fn map_words(self, change: impl FnOnce(String) -> String) -> Self {
-        match self {
-            Self::Unreachable(words) => Self::Unreachable(change(words)),
-            Self::Timeout(duration) => Self::Timeout(duration),
-            Self::NotFound(words) => Self::NotFound(change(words)),
-            Self::Conflict(words) => Self::Conflict(change(words)),
-            Self::PortsExhausted(words) => Self::PortsExhausted(change(words)),
-            Self::PortHeld(words) => Self::PortHeld(change(words)),
-            Self::NetworkAmbiguous(words) => Self::NetworkAmbiguous(change(words)),
-            Self::ImageNotFound(words) => Self::ImageNotFound(change(words)),
-            Self::Refused(words) => Self::Refused(change(words)),
-        }
-    }
-}
 
 /// A failure of one call to the database server. Never holds a password.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -223,10 +173,10 @@ pub enum Error {
         source: EngineError,
     },
     /// A replaced hook raised; the caller that brought the hook gets its own exception.
-    #[error("{preview}: {hook} failed: {message}")]
+    #[error("{}{hook} failed: {message}", preview_words(.preview.as_ref()))]
     Hook {
-        /// For whom.
-        preview: PreviewId,
+        /// For whom, where it was for one.
+        preview: Option<PreviewId>,
         /// The hook's name.
         hook: &'static str,
         /// The exception as text.
@@ -239,10 +189,10 @@ pub enum Error {
         operation: &'static str,
     },
     /// Every caller left, so the attempt was undone. A caller that came too late starts anew; none ever sees this.
-    #[error("{preview}: the start was abandoned")]
+    #[error("{}the start was abandoned", preview_words(.preview.as_ref()))]
     Abandoned {
-        /// Whose.
-        preview: PreviewId,
+        /// Whose, where it was for one.
+        preview: Option<PreviewId>,
     },
 }
 
@@ -270,8 +220,8 @@ fn lines_words(lines: &[String]) -> String {
 
 impl Error {
     /// What is known about the preview says that it cannot become ready.
-    pub(crate) fn failed(key: &PreviewId, last: Option<Preview>) -> Self {
-        let preview = key.clone();
+    pub(crate) fn failed(id: &PreviewId, last: Option<Preview>) -> Self {
+        let preview = id.clone();
         match last {
             None => Self::PreviewFailed {
                 preview,
@@ -291,10 +241,10 @@ impl Error {
     }
 
     /// The container ended before it was known to anybody.
-    pub(crate) fn ended(key: &PreviewId, exit_code: Option<i64>, last_lines: Vec<String>) -> Self {
+    pub(crate) fn ended(id: &PreviewId, exit_code: Option<i64>, last_lines: Vec<String>) -> Self {
         let with = exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
         let problem = format!("the container ended{with}");
-        Self::PreviewFailed { preview: key.clone(), problem, exit_code, last_lines, last: None }
+        Self::PreviewFailed { preview: id.clone(), problem, exit_code, last_lines, last: None }
     }
 
     /// A failure of the database server.
@@ -310,6 +260,35 @@ impl Error {
             EngineError::Timeout(_) => Self::Timeout { operation, preview, source },
             _ => Self::Engine { operation, preview, source },
         }
+    }
+
+    /// An engine failure while a container is created, started or restarted.
+    pub(crate) fn start(
+        id: &PreviewId,
+        step: &'static str,
+        image: &str,
+        ports: PortRange,
+        source: EngineError,
+    ) -> Self {
+        let preview = id.clone();
+        match source {
+            source if source.is_no_answer() => Self::engine(step, Some(id), source),
+            EngineError::ImageNotFound(_) => {
+                Self::ImageNotFound { preview: Some(preview), image: image.to_owned(), source }
+            }
+            EngineError::PortsExhausted(_) | EngineError::PortHeld { .. } => {
+                Self::PortRangeExhausted { preview, first: ports.first, last: ports.last, source }
+            }
+            EngineError::MountSourceMissing { path, .. } => {
+                Self::ProjectFolder { preview, path, problem: "does not exist on the engine's machine".into() }
+            }
+            source => Self::ContainerStart { preview, step, source },
+        }
+    }
+
+    /// A start that nobody waits for any more.
+    pub(crate) fn abandoned(id: &PreviewId) -> Self {
+        Self::Abandoned { preview: Some(id.clone()) }
     }
 
     /// The operation that failed, as the name of the method or step.
@@ -343,16 +322,16 @@ impl Error {
             | Self::Timeout { preview, .. }
             | Self::Engine { preview, .. }
             | Self::ImageNotFound { preview, .. }
-            | Self::Database { preview, .. } => preview.as_ref(),
+            | Self::Database { preview, .. }
+            | Self::Hook { preview, .. }
+            | Self::Abandoned { preview } => preview.as_ref(),
             Self::ProjectFolder { preview, .. }
             | Self::PortRangeExhausted { preview, .. }
             | Self::ContainerStart { preview, .. }
             | Self::ContainerConflict { preview, .. }
             | Self::PreviewFailed { preview, .. }
             | Self::NotReady { preview, .. }
-            | Self::NoPreview { preview, .. }
-            | Self::Hook { preview, .. }
-            | Self::Abandoned { preview } => Some(preview),
+            | Self::NoPreview { preview, .. } => Some(preview),
             Self::InvalidInput { .. } | Self::InvalidSetting { .. } | Self::Closed { .. } => None,
         }
     }

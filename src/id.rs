@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Label that marks a container as a preview of ours.
@@ -42,9 +43,11 @@ const SESSION_HASH_BYTES: usize = 12;
 /// assert_eq!(id.database_name(), "kosuke_project_7");
 /// assert_eq!(id.to_string(), "project 7");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct PreviewId {
     project_id: u64,
+    /// The Python models do not know sessions yet.
+    #[serde(skip)]
     session_id: Option<Arc<str>>,
 }
 

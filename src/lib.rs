@@ -1,19 +1,18 @@
 //! Live previews of web apps in containers: the core of the `kosuke_docker` Python package.
 //!
+//! Calls run one way: `python` -> [`service`] -> `sync` -> `state`; `service` and `sync` call [`engine`], [`database`] and
+//! [`probe`]. ARCHITECTURE.md has the map.
+//!
 //! - [`id`]: what a preview is called: its id, and every name and label derived from it
-//! - [`preview`]: what callers are told about a preview
-//! - [`settings`]: every knob, typed and validated
-//! - [`environment`]: the variables that a container gets
-//! - [`folder`]: the project's folder, checked before anything is made
-//! - [`credentials`]: what to log in to a registry with
-//! - [`error`]: what can go wrong
-//! - [`engine`]: the trait that runs containers, and Docker behind it
-//! - [`database`]: the trait that gives each preview a database, and Postgres behind it
+//! - [`preview`]: what callers are told about a preview; [`error`]: what can go wrong
+//! - [`settings`], [`environment`], [`folder`], [`credentials`]: what a preview is made of
+//! - [`service`]: the use cases, a file for each verb; [`compat`]: the same on a docker-py-compatible client
+//! - `state`: what is remembered, pure; `sync`: what keeps it true
 //! - [`readiness`]: pure: log bytes and answers in, readiness out
-//! - [`probe`]: the HTTP probe
-//! - [`service`]: start, stop, status, list; single-flight; owned tasks
+//! - [`engine`], [`database`], [`probe`]: a trait each, with what implements it
 //! - `python`: the only place that knows Python
 
+pub mod compat;
 pub mod credentials;
 pub mod database;
 pub mod engine;
@@ -21,6 +20,7 @@ pub mod environment;
 pub mod error;
 pub mod folder;
 pub mod id;
+mod lock;
 pub mod preview;
 pub mod probe;
 #[cfg(feature = "python")]
@@ -28,3 +28,6 @@ mod python;
 pub mod readiness;
 pub mod service;
 pub mod settings;
+mod state;
+mod sync;
+mod tasks;

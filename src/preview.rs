@@ -2,177 +2,166 @@
 
 use std::time::SystemTime;
 
-/// Where a preview is in its life (`SEMANTICS` 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The image is being pulled.
-    Pulling,
-    /// The container is being made.
-    Creating,
-    /// The container runs, its dev server is not up.
-    Starting,
-    /// The dev server is up, the page is not compiled yet.
-    Compiling,
-    /// Compiled and answered.
-    Ready,
-    /// Compile errors stand.
-    CompileError,
-    /// Answered before, does not now.
-    Unresponsive,
-    /// The container is paused.
-    Paused,
-    /// A process of it was killed for memory.
-    OomKilled,
-    /// It is being stopped.
-    Stopping,
-    /// Its container ended.
-    Exited,
-    /// The engine does not answer: what is told is the last known.
-    EngineUnreachable,
-}
+use serde::{Serialize, Serializer};
 
-impl Phase {
-    /// The phase's name as users see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pulling => "pulling",
-            Self::Creating => "creating",
-            Self::Starting => "starting",
-            Self::Compiling => "compiling",
-            Self::Ready => "ready",
-            Self::CompileError => "compile_error",
-            Self::Unresponsive => "unresponsive",
-            Self::Paused => "paused",
-            Self::OomKilled => "oom_killed",
-            Self::Stopping => "stopping",
-            Self::Exited => "exited",
-            Self::EngineUnreachable => "engine_unreachable",
+use crate::id::PreviewId;
+
+/// An enum whose variants have a name each, as users and labels see it.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$about])* $variant),+ }
+
+        impl $name {
+            /// Every one, in the order of their documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name as users see it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The reverse of [`Self::as_str`].
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == text)
+            }
         }
-    }
 
-    /// Every phase, in the order of the table.
-    pub const ALL: [Self; 12] = [
-        Self::Pulling,
-        Self::Creating,
-        Self::Starting,
-        Self::Compiling,
-        Self::Ready,
-        Self::CompileError,
-        Self::Unresponsive,
-        Self::Paused,
-        Self::OomKilled,
-        Self::Stopping,
-        Self::Exited,
-        Self::EngineUnreachable,
-    ];
-}
-
-/// What became of the preview's database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatabaseState {
-    /// It exists and the container was told how to reach it.
-    Ready,
-    /// It could not be made; the log says why.
-    Unavailable,
-    /// No database server is configured.
-    Disabled,
-}
-
-impl DatabaseState {
-    /// The state's name as users and labels see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Unavailable => "unavailable",
-            Self::Disabled => "disabled",
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
         }
-    }
+    };
+}
 
-    /// The reverse of [`Self::as_str`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Ready, Self::Unavailable, Self::Disabled].into_iter().find(|state| state.as_str() == text)
+/// A host and a port that can be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A name or an address; an IPv6 address stands in brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-/// How well the preview's database is kept apart from the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// A role of its own that owns this database and may connect to no other.
-    Role,
-    /// A role of its own that may still connect to other databases, or the admin lacked the rights for a part of the rest.
-    Partial,
-    /// The admin's own credentials: as the settings say, or because the database hook was replaced.
-    Admin,
-}
-
-impl Isolation {
-    /// The name as users and labels see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Role => "role",
-            Self::Partial => "partial",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The reverse of [`Self::as_str`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Role, Self::Partial, Self::Admin].into_iter().find(|isolation| isolation.as_str() == text)
-    }
-}
-
-/// What kind of thing is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The code does not parse.
-    Syntax,
-    /// An import that leads nowhere.
-    ModuleNotFound,
-    /// The type checker refused it.
-    Type,
-    /// Code of the project threw while the page was made.
-    Runtime,
-    /// A configuration file is broken.
-    Config,
-    /// An environment variable is missing or invalid.
-    Environment,
-    /// None of these.
-    Unknown,
-}
-
-impl ErrorKind {
-    /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Syntax, Self::ModuleNotFound, Self::Type, Self::Runtime, Self::Config, Self::Environment, Self::Unknown];
-
-    /// The kind's name as users see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Syntax => "syntax",
-            Self::ModuleNotFound => "module_not_found",
-            Self::Type => "type",
-            Self::Runtime => "runtime",
-            Self::Config => "config",
-            Self::Environment => "environment",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The reverse of [`Self::as_str`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+named! {
+    /// Where a preview is in its life: docs/semantics.md has the table.
+    ///
+    /// ```
+    /// use kosuke_docker::preview::Phase;
+    ///
+    /// assert_eq!(Phase::CompileError.as_str(), "compile_error");
+    /// assert_eq!(Phase::parse("ready"), Some(Phase::Ready));
+    /// ```
+    Phase {
+        /// The image is being pulled.
+        Pulling = "pulling",
+        /// The container is being made.
+        Creating = "creating",
+        /// The container runs, its dev server is not up.
+        Starting = "starting",
+        /// The dev server is up, the page is not compiled yet.
+        Compiling = "compiling",
+        /// Compiled and answered.
+        Ready = "ready",
+        /// Compile errors stand.
+        CompileError = "compile_error",
+        /// Answered before, does not now.
+        Unresponsive = "unresponsive",
+        /// The container is paused.
+        Paused = "paused",
+        /// A process of it was killed for memory.
+        OomKilled = "oom_killed",
+        /// It is being stopped.
+        Stopping = "stopping",
+        /// Its container ended.
+        Exited = "exited",
+        /// The engine does not answer: what is told is the last known.
+        EngineUnreachable = "engine_unreachable",
     }
 }
 
-/// An error that a dev server printed about the project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+named! {
+    /// What became of the preview's database.
+    DatabaseState {
+        /// It exists and the container was told how to reach it.
+        Ready = "ready",
+        /// It could not be made; the log says why.
+        Unavailable = "unavailable",
+        /// No database server is configured.
+        Disabled = "disabled",
+    }
+}
+
+named! {
+    /// How well the preview's database is kept apart from the others.
+    Isolation {
+        /// A role of its own that owns this database and may connect to no other.
+        Role = "role",
+        /// A role of its own that may still connect to other databases, or the admin lacked the rights for a part.
+        Partial = "partial",
+        /// The admin's own credentials: as the settings say, or because the database hook was replaced.
+        Admin = "admin",
+    }
+}
+
+named! {
+    /// What kind of thing is wrong.
+    ErrorKind {
+        /// The code does not parse.
+        Syntax = "syntax",
+        /// An import that leads nowhere.
+        ModuleNotFound = "module_not_found",
+        /// The type checker refused it.
+        Type = "type",
+        /// Code of the project threw while the page was made.
+        Runtime = "runtime",
+        /// A configuration file is broken.
+        Config = "config",
+        /// An environment variable is missing or invalid.
+        Environment = "environment",
+        /// None of these.
+        Unknown = "unknown",
+    }
+}
+
+named! {
+    /// What a [`PreviewEvent`] tells.
+    EventKind {
+        /// The preview came into another phase.
+        Phase = "phase",
+        /// Compile errors were set or cleared.
+        Errors = "errors",
+        /// It is gone: stopped, or removed from outside.
+        Removed = "removed",
+        /// The subscriber was too slow, and events before this one are lost: look everything up anew.
+        Gap = "gap",
+    }
+}
+
+named! {
+    /// Where a [`LogLine`] came from.
+    LogSource {
+        /// Standard output.
+        Stdout = "stdout",
+        /// Standard error.
+        Stderr = "stderr",
+        /// From nowhere: the line tells how many lines were lost here, because the reader was too slow.
+        Gap = "gap",
+    }
+}
+
+/// An error that a dev server printed about the project. The Python model `CompileError` has the same fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompileError {
     /// The file, relative to the project's folder.
     pub file: Option<String>,
@@ -189,10 +178,11 @@ pub struct CompileError {
 }
 
 /// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
-    /// The project's id.
-    pub project_id: u64,
+    /// Which preview.
+    #[serde(flatten)]
+    pub id: PreviewId,
     /// Where it is in its life.
     pub phase: Phase,
     /// Whether its container runs.
@@ -220,6 +210,7 @@ pub struct Preview {
     /// How many times a process of the container was killed for memory.
     pub oom_count: u32,
     /// When that happened last.
+    #[serde(serialize_with = "optional_seconds")]
     pub last_oom_at: Option<SystemTime>,
     /// What became of its database; None for a container that the older service made.
     pub database: Option<DatabaseState>,
@@ -232,15 +223,127 @@ pub struct Preview {
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
     /// When its container was made.
+    #[serde(serialize_with = "optional_seconds")]
     pub created_at: Option<SystemTime>,
     /// When its container was last started.
+    #[serde(serialize_with = "optional_seconds")]
     pub started_at: Option<SystemTime>,
     /// When this process first knew that the page had been compiled in this run.
+    #[serde(serialize_with = "optional_seconds")]
     pub ready_at: Option<SystemTime>,
     /// When its container ended.
+    #[serde(serialize_with = "optional_seconds")]
     pub finished_at: Option<SystemTime>,
     /// When this was true.
+    #[serde(serialize_with = "seconds")]
     pub as_of: SystemTime,
+}
+
+/// One change. The Python model `PreviewEvent` has the same fields.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PreviewEvent {
+    /// What changed.
+    pub kind: EventKind,
+    /// Of which preview; None for a gap.
+    #[serde(flatten)]
+    pub id: Option<PreviewId>,
+    /// The phase before, None where there was no preview.
+    pub previous_phase: Option<Phase>,
+    /// The preview as it is now; None when it is gone, and for a gap.
+    pub preview: Option<Preview>,
+    /// When this was noticed.
+    #[serde(serialize_with = "seconds")]
+    pub at: SystemTime,
+}
+
+/// What the cache tells about one container. The Python model `ContainerInfo` has the same fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContainerInfo {
+    /// Which preview.
+    #[serde(flatten)]
+    pub id: PreviewId,
+    /// The container's id.
+    pub container_id: String,
+    /// The container's name.
+    pub container_name: String,
+    /// The host port.
+    pub port: u16,
+    /// The address for people.
+    pub url: String,
+    /// The page was compiled and answered.
+    pub compilation_complete: bool,
+    /// The last probe was answered with 2xx.
+    pub is_responding: bool,
+}
+
+/// A preview that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The address for people.
+    pub url: String,
+    /// The container's id.
+    pub container_id: String,
+    /// Whether this start made the container; else it was found running.
+    pub fresh: bool,
+}
+
+/// One line of output, without its end and without escape sequences. The Python model `LogLine` has the same fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// Where it came from.
+    pub stream: LogSource,
+    /// Its text.
+    pub text: String,
+    /// When the engine received its beginning.
+    #[serde(serialize_with = "seconds")]
+    pub timestamp: SystemTime,
+}
+
+/// Seconds since 1970, which pydantic takes for a time in UTC.
+fn seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn optional_seconds<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => seconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Preview {
+    /// One of which nothing is known but its phase, now.
+    #[must_use]
+    pub fn blank(id: &PreviewId, container_name: &str, phase: Phase) -> Self {
+        Self {
+            id: id.clone(),
+            phase,
+            running: false,
+            url: None,
+            port: None,
+            container_id: None,
+            container_name: container_name.to_owned(),
+            compilation_complete: false,
+            is_responding: false,
+            http_status: None,
+            errors: Vec::new(),
+            exit_code: None,
+            last_lines: Vec::new(),
+            oom_count: 0,
+            last_oom_at: None,
+            database: None,
+            database_name: None,
+            database_isolation: None,
+            database_detail: None,
+            detail: None,
+            created_at: None,
+            started_at: None,
+            ready_at: None,
+            finished_at: None,
+            as_of: SystemTime::now(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -248,16 +351,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn label_values_round_trip() {
-        for state in [DatabaseState::Ready, DatabaseState::Unavailable, DatabaseState::Disabled] {
-            assert_eq!(DatabaseState::parse(state.as_str()), Some(state));
+    fn names_round_trip() {
+        for phase in Phase::ALL {
+            assert_eq!(Phase::parse(phase.as_str()), Some(*phase));
         }
-        for isolation in [Isolation::Role, Isolation::Partial, Isolation::Admin] {
-            assert_eq!(Isolation::parse(isolation.as_str()), Some(isolation));
+        for isolation in Isolation::ALL {
+            assert_eq!(Isolation::parse(isolation.as_str()), Some(*isolation));
         }
         assert_eq!(DatabaseState::parse("?"), None);
-        for kind in ErrorKind::ALL {
-            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
-        }
+    }
+
+    #[test]
+    fn a_preview_is_told_in_plain_data() -> serde_json::Result<()> {
+        let told = serde_json::to_value(Preview::blank(&PreviewId::project(7), "x", Phase::CompileError))?;
+        assert_eq!((&told["project_id"], &told["phase"]), (&7.into(), &"compile_error".into()));
+        assert!(told["as_of"].as_f64().is_some_and(|seconds| seconds > 1.7e9) && told["ready_at"].is_null());
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ __version__: str
 class Core:
     """A service: the settings, an engine, its databases. Shared by all facade objects with equal settings."""
 
-    def __new__(cls, settings: dict[str, Any], adapter: object | None = None) -> Core: ...
+    def __new__(cls, settings: dict[str, Any], client: object | None = None) -> Core: ...
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
@@ -51,8 +51,8 @@ class Core:
         """
     def wait_until_ready(
         self, project_id: object, name: str, timeout: float | None, fail_on_compile_error: bool
-    ) -> Awaitable[dict[str, Any]]:
-        """The preview as a dict, once it is ready."""
+    ) -> Awaitable[bytes]:
+        """The preview as JSON, once it is ready."""
     def logs(self, project_id: object, name: str, follow: bool, tail: int | None) -> Logs:
         """The preview's output."""
     def events(self, project_id: object | None, name: str) -> Awaitable[Events]:
@@ -65,14 +65,14 @@ class Core:
         """Whether the preview's container runs."""
     def ensure_image(self, call: HookCall | None) -> Awaitable[None]:
         """Makes sure that the image is here."""
-    def sweep(self, remove_orphan_databases: bool) -> Awaitable[dict[str, Any]]:
-        """Removes what killed processes left behind, as a dict."""
+    def sweep(self, remove_orphan_databases: bool) -> Awaitable[bytes]:
+        """Removes what killed processes left behind, as JSON."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
-    def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[dict[str, Any] | None]:
-        """The preview as a dict, None when there is none."""
-    def previews(self) -> Awaitable[list[dict[str, Any]]]:
-        """The owner's previews as dicts."""
+    def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[bytes]:
+        """The preview as JSON, `null` when there is none."""
+    def previews(self) -> Awaitable[bytes]:
+        """The owner's previews as JSON."""
     def ensure_database(self, project_id: object, session: str | None = None) -> Awaitable[None]:
         """Makes the database of a preview or of a session. A failure is logged, not raised."""
     def drop_database(self, project_id: object, name: str) -> Awaitable[None]:
@@ -81,10 +81,10 @@ class Core:
         """Empties the preview's database."""
     def clone_database(self, project_id: object, name: str, from_project_id: object) -> Awaitable[None]:
         """Puts a copy of another preview's database in the place of this one's."""
-    def database_info(self, project_id: object) -> Awaitable[dict[str, Any]]:
-        """What the server says about the preview's database, as a dict."""
-    def orphan_databases(self) -> Awaitable[list[dict[str, Any]]]:
-        """The databases and roles whose project's folder is gone, as dicts."""
+    def database_info(self, project_id: object) -> Awaitable[bytes]:
+        """What the server says about the preview's database, as JSON."""
+    def orphan_databases(self) -> Awaitable[bytes]:
+        """The databases and roles whose project's folder is gone, as JSON."""
     def remove_orphan_databases(self) -> Awaitable[list[str]]:
         """Removes them; gives the names of those that are gone."""
     def check_health(self, url: str) -> Awaitable[bool]:
@@ -97,25 +97,25 @@ class Core:
         self, project_id: object, variables: Mapping[str, str | None] | None, admin: bool
     ) -> dict[str, str]:
         """The variables for a container."""
-    def containers(self) -> list[dict[str, Any]]:
-        """The cache's entries as dicts."""
+    def containers(self) -> bytes:
+        """The cache's entries as JSON."""
     def put(self, info: dict[str, Any]) -> None:
         """Puts an entry into the cache."""
     def forget(self, project_id: object) -> None:
         """Takes an entry out of the cache."""
-    def close(self, patience: float) -> Awaitable[None]:
+    def close(self, timeout: float) -> Awaitable[None]:
         """Ends the service's tasks."""
     def abandon(self) -> None:
         """Tells every task of the service to end."""
-    def close_now(self, patience: float) -> None:
+    def close_now(self, timeout: float) -> None:
         """Ends the service's tasks at exit, where no loop runs."""
 
 @final
 class Ending:
     """A runtime that nothing keeps any more."""
 
-    def wait(self, patience: float) -> None:
-        """Waits until its threads have ended, `patience` seconds at the most. Blocks."""
+    def wait(self, timeout: float) -> None:
+        """Waits until its threads have ended, `timeout` seconds at the most. Blocks."""
 
 @final
 class Events:
@@ -124,8 +124,8 @@ class Events:
     @property
     def ended(self) -> bool:
         """Whether it or the service was closed, so that there is nothing to wait for."""
-    def next(self, seen: int) -> Awaitable[tuple[int, dict[str, Any]] | None]:
-        """The number of the next event and it as a dict, None once it or the service is closed.
+    def next(self, seen: int) -> Awaitable[tuple[int, bytes] | None]:
+        """The number of the next event and it as JSON, None once it or the service is closed.
 
         `seen`: the number that the caller has.
         """
@@ -139,8 +139,8 @@ class Logs:
     @property
     def ended(self) -> bool:
         """Whether it has come to its end, so that there is nothing to wait for."""
-    def next(self, seen: int) -> Awaitable[tuple[int, list[tuple[str, str, float]]] | None]:
-        """The number of the next lines and they, None at the end. `seen`: the number that the caller has."""
+    def next(self, seen: int) -> Awaitable[tuple[int, bytes] | None]:
+        """The number of the next lines and they as JSON, None at the end. `seen`: the number that the caller has."""
     def close(self) -> None:
         """Ends it: whoever waits for lines gets None."""
 
@@ -205,5 +205,5 @@ def release_runtime() -> Ending | None:
     Raises `BlockingIOError` while calls are being answered.
     """
 
-def shutdown(patience: float) -> None:
-    """Ends the runtime of this process, waiting at most `patience` seconds for what runs in it."""
+def shutdown(timeout: float) -> None:
+    """Ends the runtime of this process, waiting at most `timeout` seconds for what runs in it."""

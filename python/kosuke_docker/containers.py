@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -25,16 +26,19 @@ class Containers(MutableMapping[int, ContainerInfo]):
             if dict(info) != self._synced.get(project_id)
         }
         if changed:
-            current = {values["project_id"]: values["container_id"] for values in self._core.containers()}
+            current = {project_id: values["container_id"] for project_id, values in self._read().items()}
             for project_id, values in changed.items():
                 before, self._synced[project_id] = self._synced[project_id], values
                 # A newer container keeps its values: the change was made on those of an older one.
                 if current.get(project_id) == before["container_id"]:
                     self._core.put(values)
 
+    def _read(self) -> dict[int, dict[str, Any]]:
+        return {values["project_id"]: values for values in json.loads(self._core.containers())}
+
     def _refresh(self) -> dict[int, ContainerInfo]:
         self.flush()
-        found = {values["project_id"]: values for values in self._core.containers()}
+        found = self._read()
         for project_id in self._infos.keys() - found.keys():
             del self._infos[project_id], self._synced[project_id]
         for project_id, values in found.items():

@@ -128,13 +128,16 @@ class ClientEngine:
         except Exception as error:
             raise _translate(error) from error
 
-    def open_logs(self, container_id: str) -> Iterable[bytes]:
-        """The container's output, from the first byte on, as it comes."""
+    def open_logs(self, container_id: str, follow: bool, tail: int | None) -> Iterable[bytes]:
+        """The container's output: the last ``tail`` lines, None for all, and with ``follow`` what comes."""
         try:
             container = self._found.get(container_id)
             if container is None:
                 container = self._client.containers.get(container_id)
-            return open_logs(container)
+            if follow and tail is None:
+                return open_logs(container)
+            chunks: Iterable[bytes] = container.logs(stream=True, follow=follow, tail="all" if tail is None else tail)
+            return chunks
         except Exception as error:
             raise _translate(error) from error
 

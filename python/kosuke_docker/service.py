@@ -7,7 +7,9 @@ import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Optional, TypeVar
+
+from pydantic import TypeAdapter
 
 from kosuke_docker import _core, _cores, _seams
 from kosuke_docker._core import HookCall, HookReply
@@ -27,6 +29,9 @@ ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
 _CLOSE_TIMEOUT = 2.0
 """Seconds that ``aclose`` waits for tasks that are ending."""
 _MAX_TAIL = 2**31
+_PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
+_PREVIEWS = TypeAdapter(list[Preview])
+_ORPHANS = TypeAdapter(list[OrphanDatabase])
 _configured: Settings | None = None
 
 
@@ -217,7 +222,7 @@ class DockerService:
                 nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        return Preview.model_validate(await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error))
+        return Preview.model_validate_json(await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error))
 
     def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
         """A project's output, line by line.
@@ -287,7 +292,7 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
         core = self._attach().core
-        await self._run(0, core.ensure_image, on_progress)
+        await self._run(None, core.ensure_image, on_progress)
 
     async def is_container_running(self, project_id: int) -> bool:
         """Whether a project's container runs. The app is not asked.
@@ -352,7 +357,7 @@ class DockerService:
         Raises:
             DatabaseError: There is no such database, or the server does not answer.
         """
-        return DatabaseInfo.model_validate(await self._attach().core.database_info(project_id))
+        return DatabaseInfo.model_validate_json(await self._attach().core.database_info(project_id))
 
     async def orphan_databases(self) -> list[OrphanDatabase]:
         """This owner's databases and roles whose project's folder is gone and which no container uses.
@@ -364,7 +369,7 @@ class DockerService:
             SettingsError: ``PROJECTS_DIR`` cannot be read: then every database would look like an orphan.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
-        return [OrphanDatabase.model_validate(values) for values in await self._attach().core.orphan_databases()]
+        return _ORPHANS.validate_json(await self._attach().core.orphan_databases())
 
     async def remove_orphan_databases(self) -> list[str]:
         """Removes what ``orphan_databases`` lists.
@@ -402,7 +407,7 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
         """
-        return SweepResult.model_validate(await self._attach().core.sweep(remove_orphan_databases))
+        return SweepResult.model_validate_json(await self._attach().core.sweep(remove_orphan_databases))
 
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.
@@ -430,8 +435,7 @@ class DockerService:
         """
         core = self._attach().core
         name = self._get_container_name(project_id)
-        values = await self._run(project_id, lambda call: core.get(project_id, name, call))
-        return None if values is None else Preview.model_validate(values)
+        return _PREVIEW.validate_json(await self._run(project_id, lambda call: core.get(project_id, name, call)))
 
     async def list_previews(self) -> list[Preview]:
         """Every preview of this owner, in the order of the project ids.
@@ -439,7 +443,7 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
         """
-        return [Preview.model_validate(values) for values in await self._attach().core.previews()]
+        return _PREVIEWS.validate_json(await self._attach().core.previews())
 
     async def aclose(self) -> None:
         """Releases this service's core. The last service to do so ends the core's background tasks.
@@ -541,7 +545,7 @@ class DockerService:
 
     async def _run(
         self,
-        project_id: int,
+        project_id: int | None,
         begin: Callable[[HookCall | None], Awaitable[T]],
         on_progress: ProgressHandler | None = None,
     ) -> T:
@@ -574,9 +578,9 @@ class DockerService:
             # Else the core would go on waiting for a cancelled caller.
             result.cancel()
 
-    async def _answer(self, project_id: int, question: HookReply, on_progress: ProgressHandler | None) -> Any:
+    async def _answer(self, project_id: int | None, question: HookReply, on_progress: ProgressHandler | None) -> Any:
         if question.name == "on_progress" and on_progress is not None:
-            told = on_progress(PullProgress.model_validate(question.arguments[0]))
+            told = on_progress(PullProgress.model_validate_json(question.arguments[0]))
             return await told if inspect.isawaitable(told) else told
         arguments: tuple[Any, ...] = question.arguments
         if question.name == "_get_random_port" and "_get_random_port" not in self._replaced():

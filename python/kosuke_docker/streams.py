@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import TypeAdapter
 
 from kosuke_docker._core import Events, Logs
 from kosuke_docker.models import LogLine, PreviewEvent
+
+_LINES = TypeAdapter(list[LogLine])
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -48,8 +51,8 @@ class LogStream:
 
     def __init__(self, begin: Callable[[], Logs]) -> None:
         self._begin = begin
-        self._logs: _Reader[list[tuple[str, str, float]]] | None = None
-        self._lines: deque[tuple[str, str, float]] = deque()
+        self._logs: _Reader[bytes] | None = None
+        self._lines: deque[LogLine] = deque()
         self._closed = False
 
     def __aiter__(self) -> LogStream:
@@ -64,11 +67,8 @@ class LogStream:
             lines = await self._logs.next()
             if lines is None:
                 raise StopAsyncIteration
-            self._lines.extend(lines)
-        stream, text, seconds = self._lines.popleft()
-        # Not validated: the core made the parts, and there may be many lines.
-        timestamp = datetime.fromtimestamp(seconds, UTC)
-        return LogLine.model_construct(stream=stream, text=text, timestamp=timestamp)
+            self._lines.extend(_LINES.validate_json(lines))
+        return self._lines.popleft()
 
     async def __aenter__(self) -> LogStream:
         return self
@@ -94,7 +94,7 @@ class EventStream:
 
     def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
         self._begin = begin
-        self._events: _Reader[dict[str, Any]] | None = None
+        self._events: _Reader[bytes] | None = None
         self._closed = False
 
     def __aiter__(self) -> EventStream:
@@ -106,7 +106,7 @@ class EventStream:
                 await self._subscribe()
             values = None if self._events is None else await self._events.next()
             if values is not None:
-                return PreviewEvent.model_validate(values)
+                return PreviewEvent.model_validate_json(values)
         raise StopAsyncIteration
 
     async def __aenter__(self) -> EventStream:

@@ -9,7 +9,7 @@ use crate::error::DatabaseError;
 use crate::preview::Isolation;
 
 /// A preview's database. The Python model `DatabaseInfo` has the same fields.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct DatabaseInfo {
     /// Its name.
     pub name: String,
@@ -28,9 +28,10 @@ pub struct DatabaseInfo {
 }
 
 /// A table of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TableInfo {
     /// Its schema.
+    #[serde(rename = "schema_name")]
     pub schema: String,
     /// Its name.
     pub name: String,

@@ -19,7 +19,7 @@ mod tls;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use crate::error::DatabaseError;
+pub use crate::error::DatabaseError;
 use crate::id::PreviewId;
 use crate::preview::Isolation;
 
@@ -52,12 +52,23 @@ impl Target {
     }
 }
 
+impl serde::Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Target", 2)?;
+        fields.serialize_field("project_id", &self.id.project_id())?;
+        fields.serialize_field("session", &self.id.session_id())?;
+        fields.end()
+    }
+}
+
 /// A database, or a role without one, that carries our mark.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Owned {
     /// Its name on the server.
     pub name: String,
     /// Which preview's, and whose.
+    #[serde(flatten)]
     pub target: Target,
     /// None for a role whose database is gone, and where the admin may not know it.
     pub size_bytes: Option<u64>,

@@ -1,115 +1,76 @@
 //! The class behind the facade's `DockerService`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 
-use super::engine::{self, PythonEngine};
+use super::answers::{in_runtime, json, none, plain};
+use super::arguments::{self, preview_id, preview_id_of, seconds, wait_options};
+use super::client::{PythonClient, chunks};
+use super::engines;
 use super::errors::raise;
 use super::hooks::HookCall;
-use super::runtime::{Alive, Nothing, awaitable, handle};
+use super::json::Json;
+use super::runtime::{Alive, handle};
+use super::settings;
 use super::streams::{Events, Logs};
-use super::{convert, errors, feeds};
-use crate::database::{DatabaseInfo, Databases, Owned, PostgresServer};
+use crate::compat::CompatService;
+use crate::database::{Databases, PostgresServer};
 use crate::engine::EngineAddress;
-use crate::preview::Preview;
-use crate::probe::Probe;
-use crate::service::{Feed, Heartbeat, PreviewService, StartRequest, Swept};
+use crate::error::Error;
+use crate::id::PreviewId;
+use crate::probe::HttpProber;
+use crate::service::{Heartbeat, PreviewService, Previews, StartRequest};
 use crate::settings::Settings;
 
 /// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
 #[pyclass(frozen, module = "kosuke_docker._core")]
 pub(super) struct Core {
-    service: PreviewService,
+    service: Arc<dyn Previews>,
     alive: Alive,
 }
 
-fn heartbeat(settings: &Settings) -> Heartbeat {
-    Heartbeat { interval: settings.engine_heartbeat_interval, deadline: settings.engine_heartbeat_timeout }
-}
-
-struct Dict(Option<Preview>);
-
-impl<'py> IntoPyObject<'py> for Dict {
-    type Target = PyAny;
-    type Output = Bound<'py, PyAny>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        match &self.0 {
-            Some(preview) => Ok(convert::preview_dict(py, preview)?.into_any()),
-            None => Ok(py.None().into_bound(py)),
-        }
+impl Core {
+    /// Checks a project's id, and takes in the name of its container.
+    fn id(&self, project_id: &Bound<'_, PyAny>, container_name: &str) -> PyResult<PreviewId> {
+        let id = preview_id(project_id)?;
+        self.service.common().set_container_name(&id, container_name);
+        Ok(id)
     }
 }
 
-struct Sweep(Swept);
-
-impl<'py> IntoPyObject<'py> for Sweep {
-    type Target = PyDict;
-    type Output = Bound<'py, PyDict>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        convert::swept_dict(py, &self.0)
+fn service(py: Python<'_>, settings: Settings, client: Option<Py<PyAny>>) -> PyResult<Arc<dyn Previews>> {
+    let databases: Option<Arc<dyn Databases>> = match &settings.postgres {
+        Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
+        None => None,
+    };
+    let prober = py.detach(HttpProber::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
+    let prober = Arc::new(prober);
+    if let Some(client) = client {
+        return Ok(Arc::new(CompatService::new(settings, Arc::new(PythonClient::new(client)), databases, prober)));
     }
-}
-
-struct Info(DatabaseInfo);
-
-impl<'py> IntoPyObject<'py> for Info {
-    type Target = PyDict;
-    type Output = Bound<'py, PyDict>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        convert::database_dict(py, &self.0)
-    }
-}
-
-struct Orphans(Vec<Owned>);
-
-impl<'py> IntoPyObject<'py> for Orphans {
-    type Target = PyList;
-    type Output = Bound<'py, PyList>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        let list = PyList::empty(py);
-        for owned in &self.0 {
-            list.append(convert::orphan_dict(py, owned)?)?;
-        }
-        Ok(list)
-    }
+    let (interval, timeout) = (settings.engine_heartbeat_interval, settings.engine_heartbeat_timeout);
+    let heartbeat = Heartbeat { interval, timeout };
+    let events = engines::shared(EngineAddress::from_env(), settings.engine_timeout, heartbeat);
+    Ok(Arc::new(PreviewService::new(settings, events, databases, prober)))
 }
 
 #[pymethods]
 impl Core {
-    /// `settings`: every field, secrets plain. `adapter`: an engine that Python supplies, None for Docker's own.
+    /// `settings`: every field, secrets plain. `client`: the adapter of a docker-py-compatible client, None for an engine.
     #[new]
-    #[pyo3(signature = (settings, adapter=None))]
-    fn new(py: Python<'_>, settings: &Bound<'_, PyDict>, adapter: Option<Py<PyAny>>) -> PyResult<Self> {
-        let settings = convert::settings(settings)?;
+    #[pyo3(signature = (settings, client=None))]
+    fn new(py: Python<'_>, settings: &Bound<'_, PyDict>, client: Option<Py<PyAny>>) -> PyResult<Self> {
+        let settings = settings::settings(settings)?;
         settings.validate().map_err(|error| raise(&error))?;
-        let databases: Option<Arc<dyn Databases>> = match &settings.postgres {
-            Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
-            None => None,
-        };
-        let feed = match adapter {
-            Some(adapter) => Feed::new(Arc::new(PythonEngine::new(adapter)), heartbeat(&settings)),
-            None => feeds::shared(EngineAddress::from_env(), settings.engine_timeout, heartbeat(&settings)),
-        };
-        let probe = py.detach(Probe::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
-        let service = PreviewService::new(settings, feed, databases, probe);
-        Ok(Self { service, alive: Alive::new() })
+        Ok(Self { service: service(py, settings, client)?, alive: Alive::new() })
     }
 
     /// Raises unless the engine answers.
     fn ping<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move { service.ping().await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let service = Arc::clone(&self.service);
+        none(py, async move { service.ping().await })
     }
 
     /// The URL of the preview, started or found running. `ready`: wait until it is ready, for so many seconds (None for
@@ -119,43 +80,36 @@ impl Core {
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        name: String,
+        name: &str,
         variables: Option<&Bound<'py, PyAny>>,
         ready: Option<(Option<f64>, bool)>,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, variables) = (convert::key(project_id)?, convert::variables(variables)?);
-        let until_ready = ready.map(|(timeout, fail)| convert::patience(timeout, fail)).transpose()?;
-        let request = StartRequest { key, name, variables, hooks: call.and_then(HookCall::hooks), until_ready };
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let started = self.service.start(request);
-        awaitable(py, async move { started.await.map(|started| started.url).map_err(|error| raise(&error)) })
+        let (id, variables) = (self.id(project_id, name)?, arguments::variables(variables)?);
+        let until_ready = ready.map(|(timeout, fail)| wait_options(timeout, fail)).transpose()?;
+        let request = StartRequest { id, variables, hooks: call.and_then(HookCall::hooks), until_ready };
+        let started = in_runtime(|| self.service.start(request))?;
+        plain(py, async move { started.await.map(|started| started.url) })
     }
 
-    /// The preview as a dict, once it is ready.
+    /// The preview as JSON, once it is ready.
     fn wait_until_ready<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        name: String,
+        name: &str,
         timeout: Option<f64>,
         fail_on_compile_error: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        let patience = convert::patience(timeout, fail_on_compile_error)?;
-        awaitable(py, async move {
-            let ready = service.wait_until_ready(&key, &name, patience).await;
-            ready.map(|preview| Dict(Some(preview))).map_err(|error| raise(&error))
-        })
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        let options = wait_options(timeout, fail_on_compile_error)?;
+        json(py, async move { service.wait_until_ready(&id, options).await })
     }
 
     /// The preview's output.
     fn logs(&self, project_id: &Bound<'_, PyAny>, name: &str, follow: bool, tail: Option<u32>) -> PyResult<Logs> {
-        let key = convert::key(project_id)?;
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        Ok(Logs::new(self.service.logs(&key, name, follow, tail)))
+        let id = self.id(project_id, name)?;
+        in_runtime(|| self.service.logs(&id, follow, tail)).map(Logs::new)
     }
 
     /// What happens from now on: to one preview, or to all of the owner's.
@@ -163,11 +117,11 @@ impl Core {
         &self,
         py: Python<'py>,
         project_id: Option<&Bound<'py, PyAny>>,
-        name: String,
+        name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let only = project_id.map(convert::key).transpose()?.map(|key| (key, name));
-        let service = self.service.clone();
-        awaitable(py, async move { service.events(only).await.map(Events::new).map_err(|error| raise(&error)) })
+        let only = project_id.map(|project_id| self.id(project_id, name)).transpose()?;
+        let service = Arc::clone(&self.service);
+        plain(py, async move { service.events(only).await.map(Events::new) })
     }
 
     /// Stops and removes the preview and, where asked to, its database.
@@ -179,11 +133,8 @@ impl Core {
         name: &str,
         remove_database: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let key = convert::key(project_id)?;
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let stopped = self.service.stop(&key, name, remove_database);
-        awaitable(py, async move { stopped.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let id = self.id(project_id, name)?;
+        none(py, in_runtime(|| self.service.stop(&id, remove_database))?)
     }
 
     /// The URL of the preview, restarted or started.
@@ -191,15 +142,13 @@ impl Core {
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        name: String,
+        name: &str,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, hooks) = (convert::key(project_id)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { key, name, variables: Vec::new(), hooks, until_ready: None };
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let restarted = self.service.restart(request);
-        awaitable(py, async move { restarted.await.map(|started| started.url).map_err(|error| raise(&error)) })
+        let (id, hooks) = (self.id(project_id, name)?, call.and_then(HookCall::hooks));
+        let request = StartRequest { id, variables: Vec::new(), hooks, until_ready: None };
+        let restarted = in_runtime(|| self.service.restart(request))?;
+        plain(py, async move { restarted.await.map(|started| started.url) })
     }
 
     /// Whether the preview's container runs.
@@ -207,54 +156,48 @@ impl Core {
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        name: String,
+        name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        awaitable(py, async move { service.is_running(&key, &name).await.map_err(|error| raise(&error)) })
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        plain(py, async move { service.is_running(&id).await })
     }
 
     /// Makes sure that the image is here.
     fn ensure_image<'py>(&self, py: Python<'py>, call: Option<&HookCall>) -> PyResult<Bound<'py, PyAny>> {
-        let (service, hooks) = (self.service.clone(), call.and_then(HookCall::hooks));
-        awaitable(py, async move { service.ensure_image(hooks).await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let (service, hooks) = (Arc::clone(&self.service), call.and_then(HookCall::hooks));
+        none(py, async move { service.ensure_image(hooks).await })
     }
 
-    /// Removes what killed processes left behind, as a dict.
+    /// Removes what killed processes left behind, as JSON.
     fn sweep<'py>(&self, py: Python<'py>, remove_orphan_databases: bool) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(
-            py,
-            async move { service.sweep(remove_orphan_databases).await.map(Sweep).map_err(|error| raise(&error)) },
-        )
+        let service = Arc::clone(&self.service);
+        json(py, async move { service.sweep(remove_orphan_databases).await })
     }
 
     /// Stops every preview of the owner.
     fn stop_all<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move { service.stop_all().await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let service = Arc::clone(&self.service);
+        none(py, async move { service.stop_all().await })
     }
 
-    /// The preview as a dict, None when there is none.
+    /// The preview as JSON, `null` when there is none.
     #[pyo3(signature = (project_id, name, call=None))]
     fn get<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        name: String,
+        name: &str,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
         let hooks = call.and_then(HookCall::hooks);
-        awaitable(py, async move { service.get(&key, &name, hooks).await.map(Dict).map_err(|error| raise(&error)) })
+        json(py, async move { service.get(&id, hooks).await })
     }
 
-    /// The owner's previews as dicts.
+    /// The owner's previews as JSON.
     fn previews<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move {
-            let previews = service.list().await.map_err(|error| raise(&error))?;
-            Ok(previews.into_iter().map(|preview| Dict(Some(preview))).collect::<Vec<_>>())
-        })
+        let service = Arc::clone(&self.service);
+        json(py, async move { service.list().await })
     }
 
     /// Makes the database of a preview or of a session. A failure is logged, not raised.
@@ -263,12 +206,14 @@ impl Core {
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
-        session: Option<String>,
+        session: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        awaitable(py, async move {
-            drop(service.ensure_database(&key, session).await);
-            Ok(Nothing)
+        let project = preview_id(project_id)?;
+        let id = session.map_or(project.clone(), |session| PreviewId::session(project.project_id(), session));
+        let databases = self.service.common().databases().clone();
+        none(py, async move {
+            drop(databases.ensure(&id).await);
+            Ok(())
         })
     }
 
@@ -279,11 +224,8 @@ impl Core {
         project_id: &Bound<'py, PyAny>,
         name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let key = convert::key(project_id)?;
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let done = self.service.drop_database(&key, name);
-        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let id = self.id(project_id, name)?;
+        none(py, in_runtime(|| self.service.common().databases().drop(&id))?)
     }
 
     /// Empties the preview's database.
@@ -293,11 +235,8 @@ impl Core {
         project_id: &Bound<'py, PyAny>,
         name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let key = convert::key(project_id)?;
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let done = self.service.reset_database(&key, name);
-        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let id = self.id(project_id, name)?;
+        none(py, in_runtime(|| self.service.common().databases().reset(&id))?)
     }
 
     /// Puts a copy of another preview's database in the place of this one's.
@@ -308,36 +247,33 @@ impl Core {
         name: &str,
         from_project_id: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let key = convert::key(project_id)?;
-        let from = convert::key_of(from_project_id, "from_project_id")?;
-        let runtime = handle()?;
-        let _entered = runtime.enter();
-        let done = self.service.clone_database(&key, name, &from);
-        awaitable(py, async move { done.await.map(|()| Nothing).map_err(|error| raise(&error)) })
+        let id = self.id(project_id, name)?;
+        let from = preview_id_of(from_project_id, "from_project_id")?;
+        none(py, in_runtime(|| self.service.common().databases().copy(&id, &from))?)
     }
 
-    /// What the server says about the preview's database, as a dict.
+    /// What the server says about the preview's database, as JSON.
     fn database_info<'py>(&self, py: Python<'py>, project_id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        awaitable(py, async move { service.database_info(&key).await.map(Info).map_err(|error| raise(&error)) })
+        let (id, databases) = (preview_id(project_id)?, self.service.common().databases().clone());
+        json(py, async move { databases.info(&id).await })
     }
 
-    /// The databases and roles whose project's folder is gone, as dicts.
+    /// The databases and roles whose project's folder is gone, as JSON.
     fn orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move { service.orphan_databases().await.map(Orphans).map_err(|error| raise(&error)) })
+        let service = Arc::clone(&self.service);
+        json(py, async move { service.common().orphan_databases(service.projects_in_use()).await })
     }
 
     /// Removes them; gives the names of those that are gone.
     fn remove_orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move { service.remove_orphan_databases().await.map_err(|error| raise(&error)) })
+        let service = Arc::clone(&self.service);
+        plain(py, async move { service.common().remove_orphan_databases(service.projects_in_use()).await })
     }
 
     /// Whether this URL answers with 2xx.
     fn check_health<'py>(&self, py: Python<'py>, url: String) -> PyResult<Bound<'py, PyAny>> {
-        let service = self.service.clone();
-        awaitable(py, async move { Ok(service.check_health(&url).await) })
+        let service = Arc::clone(&self.service);
+        plain(py, async move { Ok(service.common().check_health(&url).await) })
     }
 
     /// Follows the container of this name or id until it compiled or ended.
@@ -347,24 +283,22 @@ impl Core {
         project_id: &Bound<'py, PyAny>,
         container: String,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        awaitable(py, async move {
-            service.monitor(&key, &container).await.map(|()| Nothing).map_err(|error| raise(&error))
-        })
+        let (id, service) = (preview_id(project_id)?, Arc::clone(&self.service));
+        none(py, async move { service.monitor(&id, &container).await })
     }
 
-    /// Reads what `opener()` gives, chunk by chunk and off the loop, until a phrase of the ticket stands in one.
+    /// Reads what `opener()` gives, chunk by chunk and off the loop, until a phrase of the older service stands in one.
     fn monitor_chunks<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
         opener: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (key, service) = (convert::key(project_id)?, self.service.clone());
-        let chunks = engine::chunks(opener);
-        awaitable(py, async move {
-            service.monitor_chunks(&key, chunks).await;
-            Ok(Nothing)
+        let (id, service) = (preview_id(project_id)?, Arc::clone(&self.service));
+        let chunks = chunks(opener);
+        none(py, async move {
+            service.common().monitor_chunks(&id, chunks).await;
+            Ok(())
         })
     }
 
@@ -376,61 +310,57 @@ impl Core {
         variables: Option<&Bound<'py, PyAny>>,
         admin: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (key, overlay) = (convert::key(project_id)?, convert::variables(variables)?);
+        let (id, overlay) = (preview_id(project_id)?, arguments::variables(variables)?);
         crate::environment::validate(&overlay).map_err(|error| raise(&error))?;
-        convert::variables_dict(py, &self.service.prepare_environment(&key, &overlay, admin))
+        arguments::variables_dict(py, &self.service.common().databases().environment(&id, &overlay, admin))
     }
 
-    /// The cache's entries as dicts.
-    fn containers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for info in self.service.containers() {
-            list.append(convert::info_dict(py, &info)?)?;
-        }
-        Ok(list)
+    /// The cache's entries as JSON.
+    fn containers(&self) -> Json {
+        Json::of(&self.service.common().containers())
     }
 
     /// Puts an entry into the cache.
     fn put(&self, info: &Bound<'_, PyDict>) -> PyResult<()> {
-        self.service.put(convert::info(info)?);
+        self.service.common().put(arguments::info(info)?);
         Ok(())
     }
 
     /// Takes an entry out of the cache.
     fn forget(&self, project_id: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.service.forget(&convert::key(project_id)?);
+        self.service.common().forget(&preview_id(project_id)?);
         Ok(())
     }
 
     /// Whether it was closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.service.is_closed()
+        self.service.common().is_closed()
     }
 
     /// Ends the service's tasks.
-    fn close<'py>(&self, py: Python<'py>, patience: f64) -> PyResult<Bound<'py, PyAny>> {
-        let (service, patience) = (self.service.clone(), seconds(patience)?);
+    fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let (service, timeout) = (Arc::clone(&self.service), seconds("timeout", timeout)?);
         self.alive.end();
-        awaitable(py, async move {
-            let left = service.close(patience).await;
+        none(py, async move {
+            let left = service.common().close(timeout).await;
             if left > 0 {
                 log::warn!(target: "kosuke_docker::service", "closed with {left} tasks still ending");
             }
-            Ok(Nothing)
+            Ok::<(), Error>(())
         })
     }
 
     /// Tells every task of the service to end.
     fn abandon(&self) {
-        self.service.abandon();
+        self.service.common().abandon();
     }
 
     /// Ends the service's tasks at exit, where no loop runs.
-    fn close_now(&self, py: Python<'_>, patience: f64) -> PyResult<()> {
-        let (handle, patience) = (handle()?, seconds(patience)?);
+    fn close_now(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let (handle, timeout) = (handle()?, seconds("timeout", timeout)?);
         // What is still ending then is ended with the runtime.
-        py.detach(|| _ = handle.block_on(self.service.close(patience)));
+        py.detach(|| _ = handle.block_on(self.service.common().close(timeout)));
         Ok(())
     }
 }
@@ -440,14 +370,10 @@ impl Drop for Core {
         self.alive.end();
         if self.alive.is_of_this_process() {
             // Nobody can call it any more: what it follows in the background has no owner left.
-            self.service.abandon();
+            self.service.common().abandon();
         } else {
             // A forked child's copy is never taken apart: its locks may be held by threads that stayed in the parent.
-            std::mem::forget(self.service.clone());
+            std::mem::forget(Arc::clone(&self.service));
         }
     }
-}
-
-fn seconds(value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| errors::invalid("patience", "must be a number of seconds from 0"))
 }

@@ -1,6 +1,6 @@
 //! Replaced hooks: the core's task asks, the facade answers on the caller's loop.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use pyo3::prelude::*;
@@ -8,8 +8,10 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::json::Json;
 use super::runtime::awaitable;
-use super::{convert, errors};
+use super::{arguments, errors};
+use crate::lock::lock;
 use crate::service::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 
 type Question = (HookRequest, oneshot::Sender<Result<HookAnswer, HookFailure>>);
@@ -60,7 +62,7 @@ impl HookCall {
 impl HookCall {
     /// The core's end. It can be taken once.
     pub(super) fn hooks(&self) -> Option<Arc<dyn Hooks>> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let sender = lock(&self.sender).take()?;
         Some(Arc::new(Replaced { names: self.replaced.clone(), sender, left: self.left.clone() }))
     }
 }
@@ -114,9 +116,11 @@ impl HookReply {
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         match &self.request {
             HookRequest::Port | HookRequest::ProjectEnvironment | HookRequest::Database => Ok(PyTuple::empty(py)),
-            HookRequest::PrepareEnvironment(variables) => (convert::variables_dict(py, variables)?,).into_pyobject(py),
+            HookRequest::PrepareEnvironment(variables) => {
+                (arguments::variables_dict(py, variables)?,).into_pyobject(py)
+            }
             HookRequest::Health(text) | HookRequest::Monitor(text) => (text,).into_pyobject(py),
-            HookRequest::Progress(progress) => (convert::progress_dict(py, progress)?,).into_pyobject(py),
+            HookRequest::Progress(progress) => (Json::of(progress),).into_pyobject(py),
         }
     }
 
@@ -125,7 +129,7 @@ impl HookReply {
         let answer = match self.request {
             HookRequest::Port => HookAnswer::Port(port(value)?),
             HookRequest::ProjectEnvironment | HookRequest::PrepareEnvironment(_) => {
-                HookAnswer::Variables(convert::variables(Some(value))?)
+                HookAnswer::Variables(arguments::variables(Some(value))?)
             }
             HookRequest::Health(_) => HookAnswer::Healthy(value.is_truthy()?),
             HookRequest::Database | HookRequest::Monitor(_) | HookRequest::Progress(_) => HookAnswer::Done,
@@ -142,7 +146,7 @@ impl HookReply {
 
 impl HookReply {
     fn send(&self, answer: Result<HookAnswer, HookFailure>) {
-        let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = lock(&self.answer).take();
         if let Some(sender) = sender {
             // Err: the operation was undone meanwhile and wants no answer.
             drop(sender.send(answer));

@@ -1,12 +1,15 @@
 //! The only place that knows Python: arguments in, one await, results out. The Python facade is the public interface.
 
-mod convert;
+mod answers;
+mod arguments;
+mod client;
 mod core;
-mod engine;
+mod engines;
 mod errors;
-mod feeds;
 mod hooks;
+mod json;
 mod runtime;
+mod settings;
 mod streams;
 
 use pyo3::prelude::*;
@@ -27,7 +30,7 @@ mod _core {
     use super::runtime::Ending;
     #[pymodule_export]
     use super::streams::{Events, Logs};
-    use super::{convert, errors, runtime};
+    use super::{arguments, errors, runtime};
     use crate::database::PostgresServer;
     use crate::engine::EngineAddress;
 
@@ -48,7 +51,7 @@ mod _core {
     /// Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used.
     #[pyfunction]
     fn check_settings(settings: &Bound<'_, PyDict>) -> PyResult<()> {
-        let settings = convert::settings(settings)?;
+        let settings = super::settings::settings(settings)?;
         let checked =
             settings.validate().and_then(|()| settings.postgres.as_ref().map_or(Ok(()), PostgresServer::check));
         checked.map_err(|error| errors::raise(&error))
@@ -75,7 +78,7 @@ mod _core {
     /// Checks an id and gives the container's name for it.
     #[pyfunction]
     fn container_name(prefix: &str, project_id: &Bound<'_, PyAny>) -> PyResult<String> {
-        Ok(convert::key(project_id)?.container_name(prefix))
+        Ok(arguments::preview_id(project_id)?.container_name(prefix))
     }
 
     /// The names of the hooks that Python may replace.
@@ -112,18 +115,18 @@ mod _core {
     /// Where lines of output come from.
     #[pyfunction]
     fn log_streams() -> Vec<&'static str> {
-        crate::service::LogStream::ALL.iter().map(|stream| stream.as_str()).collect()
+        crate::preview::LogSource::ALL.iter().map(|stream| stream.as_str()).collect()
     }
 
     /// The kinds of events.
     #[pyfunction]
     fn event_kinds() -> Vec<&'static str> {
-        crate::service::EventKind::ALL.iter().map(|kind| kind.as_str()).collect()
+        crate::preview::EventKind::ALL.iter().map(|kind| kind.as_str()).collect()
     }
 
-    /// Ends the runtime of this process, waiting at most `patience` seconds for what runs in it.
+    /// Ends the runtime of this process, waiting at most `timeout` seconds for what runs in it.
     #[pyfunction]
-    fn shutdown(py: Python<'_>, patience: f64) {
-        runtime::shutdown(py, Duration::try_from_secs_f64(patience).unwrap_or_default());
+    fn shutdown(py: Python<'_>, timeout: f64) {
+        runtime::shutdown(py, Duration::try_from_secs_f64(timeout).unwrap_or_default());
     }
 }

@@ -2,17 +2,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyNone;
 use pyo3_async_runtimes::TaskLocals;
 use pyo3_async_runtimes::generic::{self, ContextExt, JoinError};
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::lock::lock;
 
 /// Held for moments only, and only by threads that hold the GIL: so nobody holds it while Python forks.
 static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
@@ -21,7 +22,7 @@ const WORKERS: usize = 2;
 
 /// The runtime of this process.
 pub(super) fn handle() -> PyResult<Handle> {
-    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = lock(&RUNTIME);
     let pid = std::process::id();
     if let Some((owner, runtime)) = &*slot
         && *owner == pid
@@ -49,7 +50,7 @@ struct Keepers {
 static KEEPERS: Mutex<Option<Keepers>> = Mutex::new(None);
 
 fn keepers<T>(change: impl FnOnce(&mut Keepers) -> T) -> T {
-    let mut slot = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = lock(&KEEPERS);
     let process = std::process::id();
     let current = slot.take().filter(|keepers| keepers.process == process);
     change(slot.insert(current.unwrap_or(Keepers { process, ..Keepers::default() })))
@@ -82,19 +83,19 @@ pub(super) struct Ending(Mutex<Option<Runtime>>);
 
 #[pymethods]
 impl Ending {
-    /// Waits until its threads have ended, `patience` seconds at the most. Blocks.
-    fn wait(&self, py: Python<'_>, patience: f64) {
-        let runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
+    /// Waits until its threads have ended, `timeout` seconds at the most. Blocks.
+    fn wait(&self, py: Python<'_>, timeout: f64) {
+        let runtime = lock(&self.0).take();
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         if let Some(runtime) = runtime {
-            py.detach(|| runtime.shutdown_timeout(patience));
+            py.detach(|| runtime.shutdown_timeout(timeout));
         }
     }
 }
 
 /// Takes the runtime away when nothing keeps it. `Err`: calls are still being answered, so ask again.
 pub(super) fn release() -> Result<Option<Ending>, ()> {
-    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = lock(&RUNTIME);
     let (services, calls) = keepers(|keepers| (keepers.services, keepers.calls));
     match slot.take_if(|(owner, _)| services == 0 && calls == 0 && *owner == std::process::id()) {
         Some((_, runtime)) => Ok(Some(Ending(Mutex::new(Some(runtime))))),
@@ -115,9 +116,9 @@ fn call_is_over(_future: &Bound<'_, PyAny>) {
 }
 
 /// Ends the runtime, if this process has one.
-pub(super) fn shutdown(py: Python<'_>, patience: Duration) {
+pub(super) fn shutdown(py: Python<'_>, timeout: Duration) {
     let runtime = {
-        let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&RUNTIME);
         match slot.take() {
             Some((owner, runtime)) if owner == std::process::id() => runtime,
             other => {
@@ -126,7 +127,7 @@ pub(super) fn shutdown(py: Python<'_>, patience: Duration) {
             }
         }
     };
-    py.detach(|| runtime.shutdown_timeout(patience));
+    py.detach(|| runtime.shutdown_timeout(timeout));
 }
 
 /// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
@@ -144,15 +145,15 @@ where
 }
 
 /// `None`: a Rust `()` would arrive as an empty tuple.
-pub(super) struct Nothing;
+pub(super) struct PyNone;
 
-impl<'py> IntoPyObject<'py> for Nothing {
-    type Target = PyNone;
-    type Output = Borrowed<'py, 'py, PyNone>;
+impl<'py> IntoPyObject<'py> for PyNone {
+    type Target = pyo3::types::PyNone;
+    type Output = Borrowed<'py, 'py, pyo3::types::PyNone>;
     type Error = std::convert::Infallible;
 
     fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        Ok(PyNone::get(py))
+        Ok(pyo3::types::PyNone::get(py))
     }
 }
 

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::convert;
-use super::errors::raise;
-use super::runtime::awaitable;
-use crate::service::{LogLine, LogReader, PreviewEvent, Subscription};
+use super::answers::plain;
+use super::json::Json;
+use crate::preview::{LogLine, PreviewEvent};
+use crate::service::{LogReader, Subscription};
 
 /// What was handed over last, until the caller says that it has it: a caller that gives up waiting loses nothing.
 struct Kept<T> {
@@ -49,24 +48,12 @@ impl Logs {
     }
 }
 
-struct Lines(Arc<Vec<LogLine>>);
-
-impl<'py> IntoPyObject<'py> for Lines {
-    type Target = PyList;
-    type Output = Bound<'py, PyList>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        convert::log_lines(py, &self.0)
-    }
-}
-
 #[pymethods]
 impl Logs {
-    /// The number of the next lines and they, None at the end. `seen`: the number that the caller has.
+    /// The number of the next lines and they as JSON, None at the end. `seen`: the number that the caller has.
     fn next<'py>(&self, py: Python<'py>, seen: u64) -> PyResult<Bound<'py, PyAny>> {
         let (reader, kept, closed) = (Arc::clone(&self.reader), Arc::clone(&self.kept), self.closed.clone());
-        awaitable(py, async move {
+        plain(py, async move {
             let next = async {
                 let mut kept = kept.lock().await;
                 match kept.after(seen) {
@@ -75,7 +62,7 @@ impl Logs {
                 }
             };
             let lines = closed.run_until_cancelled(next).await.unwrap_or(Ok(None));
-            lines.map(|lines| lines.map(|(number, lines)| (number, Lines(lines)))).map_err(|error| raise(&error))
+            lines.map(|lines| lines.map(|(number, lines)| (number, Json::of(&*lines))))
         })
     }
 
@@ -108,25 +95,13 @@ impl Events {
     }
 }
 
-struct Event(PreviewEvent);
-
-impl<'py> IntoPyObject<'py> for Event {
-    type Target = PyDict;
-    type Output = Bound<'py, PyDict>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        convert::event_dict(py, &self.0)
-    }
-}
-
 #[pymethods]
 impl Events {
-    /// The number of the next event and it as a dict, None once it or the service is closed. `seen`: the number that the
+    /// The number of the next event and it as JSON, None once it or the service is closed. `seen`: the number that the
     /// caller has.
     fn next<'py>(&self, py: Python<'py>, seen: u64) -> PyResult<Bound<'py, PyAny>> {
         let (subscription, closed) = (Arc::clone(&self.subscription), self.closed.clone());
-        awaitable(py, async move {
+        plain(py, async move {
             let next = async {
                 let (subscription, kept) = &mut *subscription.lock().await;
                 match kept.after(seen) {
@@ -135,7 +110,7 @@ impl Events {
                 }
             };
             let event = closed.run_until_cancelled(next).await.flatten();
-            Ok(event.map(|(number, event)| (number, Event(event))))
+            Ok(event.map(|(number, event)| (number, Json::of(&event))))
         })
     }
 

@@ -1,4 +1,4 @@
-//! The steps of a call that Python may replace (`SEMANTICS` 2). They run on the caller's side, within the call.
+//! The steps of a call that Python may replace. They run on the caller's side, within the call.
 
 use async_trait::async_trait;
 
@@ -116,10 +116,10 @@ pub trait Hooks: Send + Sync + 'static {
     async fn call(&self, request: HookRequest) -> Result<HookAnswer, HookFailure>;
 }
 
-/// Asks `hooks` if they replace the step; None: the native step is to run.
-pub(super) async fn ask(
+/// Asks `hooks` if they replace the step; None: the native step is to run. `id`: for which preview, where it is for one.
+pub(crate) async fn ask(
     hooks: Option<&dyn Hooks>,
-    key: &PreviewId,
+    id: Option<&PreviewId>,
     request: HookRequest,
 ) -> Result<Option<HookAnswer>, Error> {
     let hook = request.hook();
@@ -128,7 +128,7 @@ pub(super) async fn ask(
     };
     match hooks.call(request).await {
         Ok(answer) => Ok(Some(answer)),
-        Err(HookFailure::Gone) => Err(Error::Abandoned { preview: key.clone() }),
-        Err(HookFailure::Raised(message)) => Err(Error::Hook { preview: key.clone(), hook: hook.name(), message }),
+        Err(HookFailure::Gone) => Err(Error::Abandoned { preview: id.cloned() }),
+        Err(HookFailure::Raised(message)) => Err(Error::Hook { preview: id.cloned(), hook: hook.name(), message }),
     }
 }

@@ -7,12 +7,13 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::hooks::{HookRequest, Hooks, ask};
-use super::{Inner, PreviewService, lock};
-use crate::credentials;
-use crate::engine::PullProgress;
-use crate::error::{EngineError, Error};
+use crate::credentials::{self, RegistryLogin};
+use crate::engine::{Engine, EngineError, PullProgress};
+use crate::error::Error;
 use crate::id::PreviewId;
-use crate::settings::PullPolicy;
+use crate::lock::lock;
+use crate::settings::{PullPolicy, Settings};
+use crate::tasks::Tasks;
 
 /// What a pull has come to.
 #[derive(Debug, Clone, Default)]
@@ -23,37 +24,44 @@ struct PullState {
 
 type Pull = Arc<watch::Sender<PullState>>;
 
-/// The pulls that run now, by image.
-#[derive(Default)]
-pub(super) struct Pulls(Mutex<HashMap<String, Pull>>);
-
-impl PreviewService {
-    /// Makes sure that the settings' image is here, as the pull policy says.
-    ///
-    /// # Errors
-    /// [`Error::ImageNotFound`] with the registry's words, or why the engine did not answer.
-    pub async fn ensure_image(&self, hooks: Option<Arc<dyn Hooks>>) -> Result<(), Error> {
-        self.inner.ensure_image(None, hooks.as_deref(), || ()).await
-    }
+/// The image of the previews. Cheap to clone, all clones are one.
+#[derive(Clone)]
+pub(super) struct Images {
+    engine: Arc<dyn Engine>,
+    tasks: Tasks,
+    image: String,
+    policy: PullPolicy,
+    /// The pulls that run now, by image.
+    pulls: Arc<Mutex<HashMap<String, Pull>>>,
 }
 
-impl Inner {
-    /// `pulling` is called once a pull is needed.
-    pub(super) async fn ensure_image(
-        self: &Arc<Self>,
-        key: Option<&PreviewId>,
+impl Images {
+    pub(super) fn new(engine: Arc<dyn Engine>, tasks: Tasks, settings: &Settings) -> Self {
+        Self {
+            engine,
+            tasks,
+            image: settings.preview_default_image.clone(),
+            policy: settings.preview_pull_policy,
+            pulls: Arc::default(),
+        }
+    }
+
+    /// Makes sure that the image is there. `id`: for which preview; `pulling` is called once a pull is needed.
+    pub(super) async fn ensure(
+        &self,
+        id: Option<&PreviewId>,
         hooks: Option<&dyn Hooks>,
         pulling: impl Fn(),
     ) -> Result<(), Error> {
-        let (image, policy) = (&self.settings.preview_default_image, self.settings.preview_pull_policy);
+        let image = &self.image;
         let failed = |source| match source {
-            EngineError::ImageNotFound(_) => {
-                Error::ImageNotFound { preview: key.cloned(), image: image.clone(), source }
+            EngineError::ImageNotFound(_) | EngineError::RegistryDenied(_) => {
+                Error::ImageNotFound { preview: id.cloned(), image: image.clone(), source }
             }
-            other => Error::engine("image", key, other),
+            other => Error::engine("image", id, other),
         };
         let here = self.engine.has_image(image).await.map_err(failed)?;
-        match policy {
+        match self.policy {
             PullPolicy::Never | PullPolicy::Missing if here => return Ok(()),
             PullPolicy::Never => {
                 let words = "it is not here, and the pull policy is never";
@@ -62,7 +70,7 @@ impl Inner {
             PullPolicy::Missing | PullPolicy::Always => {}
         }
         pulling();
-        match self.pulled(image, key, hooks).await? {
+        match self.wait_for_pull(id, hooks).await? {
             Err(error) if here => {
                 log::warn!(target: "kosuke_docker::image", "image {image}: using the one that is here: {error}");
                 Ok(())
@@ -72,14 +80,12 @@ impl Inner {
     }
 
     /// Waits for the shared pull, telling its progress. The outer error is that of the caller's own hook.
-    async fn pulled(
-        self: &Arc<Self>,
-        image: &str,
-        key: Option<&PreviewId>,
+    async fn wait_for_pull(
+        &self,
+        id: Option<&PreviewId>,
         hooks: Option<&dyn Hooks>,
     ) -> Result<Result<(), EngineError>, Error> {
-        let nobody = PreviewId::project(0);
-        let mut pull = self.join_pull(image);
+        let mut pull = self.join_pull();
         loop {
             let state = pull.borrow_and_update().clone();
             if let Some(done) = state.done {
@@ -88,7 +94,7 @@ impl Inner {
             if let Some(progress) = state.progress {
                 // A handler that hangs must not hold those who wait for the image.
                 tokio::select! {
-                    told = ask(hooks, key.unwrap_or(&nobody), HookRequest::Progress(progress)) => { told?; }
+                    told = ask(hooks, id, HookRequest::Progress(progress)) => { told?; }
                     _ = pull.wait_for(|state| state.done.is_some()) => continue,
                 }
             }
@@ -98,54 +104,54 @@ impl Inner {
         }
     }
 
-    fn join_pull(self: &Arc<Self>, image: &str) -> watch::Receiver<PullState> {
-        let mut pulls = lock(&self.pulls.0);
-        if let Some(pull) = pulls.get(image) {
+    fn join_pull(&self) -> watch::Receiver<PullState> {
+        let mut pulls = lock(&self.pulls);
+        if let Some(pull) = pulls.get(&self.image) {
             return pull.subscribe();
         }
         let (sender, receiver) = watch::channel(PullState::default());
         let pull = Arc::new(sender);
-        pulls.insert(image.to_owned(), Arc::clone(&pull));
-        let (inner, image) = (Arc::clone(self), image.to_owned());
+        pulls.insert(self.image.clone(), Arc::clone(&pull));
+        let this = self.clone();
         self.tasks.spawn(async move {
             let done = tokio::select! {
-                done = inner.pull(&image, &pull) => done,
-                () = inner.unwanted_pull(&image, &pull) => return,
-                () = inner.closed.cancelled() => Err(EngineError::Unreachable("the service is closed".into())),
+                done = this.pull(&pull) => done,
+                () = this.deserted(&pull) => return,
+                () = this.tasks.closed().cancelled() => Err(EngineError::Unreachable("the service is closed".into())),
             };
-            lock(&inner.pulls.0).remove(&image);
+            lock(&this.pulls).remove(&this.image);
             pull.send_modify(|state| state.done = Some(done));
         });
         receiver
     }
 
     /// Ends when nobody waits for the pull any more, and nobody can begin to.
-    async fn unwanted_pull(&self, image: &str, pull: &Pull) {
+    async fn deserted(&self, pull: &Pull) {
         loop {
             pull.closed().await;
-            let mut pulls = lock(&self.pulls.0);
+            let mut pulls = lock(&self.pulls);
             if pull.receiver_count() == 0 {
-                pulls.remove(image);
+                pulls.remove(&self.image);
                 return;
             }
         }
     }
 
-    async fn pull(&self, image: &str, pull: &Pull) -> Result<(), EngineError> {
+    async fn pull(&self, pull: &Pull) -> Result<(), EngineError> {
+        let image = &self.image;
         let login = credentials::for_image(image).await.unwrap_or_else(|problem| {
             log::warn!(target: "kosuke_docker::image", "image {image}: pulling without credentials: {problem}");
             None
         });
         let with_login = login.is_some();
         log::info!(target: "kosuke_docker::image", "pulling image {image}");
-        let mut pulled = self.pull_once(image, login, pull).await;
-        if let Err(EngineError::ImageNotFound(words)) = &pulled
+        let mut pulled = self.pull_once(login, pull).await;
+        if let Err(EngineError::RegistryDenied(words)) = &pulled
             && with_login
-            && is_denied(words)
         {
             // Credentials that went stale are refused even for a public image.
             log::warn!(target: "kosuke_docker::image", "image {image}: the credentials are refused, trying without: {words}");
-            let anonymous = self.pull_once(image, None, pull).await;
+            let anonymous = self.pull_once(None, pull).await;
             if anonymous.is_ok() {
                 pulled = anonymous;
             }
@@ -156,12 +162,8 @@ impl Inner {
         pulled
     }
 
-    async fn pull_once(
-        &self,
-        image: &str,
-        login: Option<credentials::RegistryLogin>,
-        pull: &Pull,
-    ) -> Result<(), EngineError> {
+    async fn pull_once(&self, login: Option<RegistryLogin>, pull: &Pull) -> Result<(), EngineError> {
+        let image = &self.image;
         let mut steps = self.engine.pull(image, login);
         let mut last_status = String::new();
         while let Some(step) = steps.next().await {
@@ -175,11 +177,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-fn is_denied(words: &str) -> bool {
-    let words = words.to_lowercase();
-    ["unauthorized", "denied", "authentication required", "no basic auth", "incorrect username"]
-        .iter()
-        .any(|denied| words.contains(denied))
 }

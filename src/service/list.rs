@@ -1,40 +1,75 @@
 //! List: every preview of one owner, in the order of their ids.
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::{Inner, PreviewService};
-use crate::engine::Container;
+use futures_util::{StreamExt, stream};
+
+use super::context::Context;
+use super::status::Status;
+use crate::engine::{EngineError, Workload};
 use crate::error::Error;
 use crate::id::{LABEL_PROJECT, PreviewId};
 use crate::preview::Preview;
+use crate::state::Store;
 
-/// Previews looked at at once: each may wait for its probe.
+/// Previews asked about at once: each may wait for its probe.
 pub(super) const PARALLEL_LOOKS: usize = 32;
 
-impl PreviewService {
-    /// The previews of this owner: those that the engine knows and those that are being made here.
-    ///
-    /// # Errors
-    /// When the engine cannot be asked.
-    pub async fn list(&self) -> Result<Vec<Preview>, Error> {
-        let previews = self.inner.known_and_owned("list").await?;
-        let looks = stream::iter(previews).map(|(key, name)| async move { self.get(&key, &name, None).await });
+/// See the module.
+pub(super) struct List {
+    context: Arc<Context>,
+    status: Arc<Status>,
+}
+
+impl List {
+    pub(super) fn new(context: Arc<Context>, status: Arc<Status>) -> Self {
+        Self { context, status }
+    }
+
+    pub(super) async fn call(&self) -> Result<Vec<Preview>, Error> {
+        let previews = self.context.known_and_listed("list").await?;
+        let looks = stream::iter(previews).map(|id| async move { self.status.call(&id, None).await });
         let mut found = Vec::new();
         for look in looks.buffer_unordered(PARALLEL_LOOKS).collect::<Vec<_>>().await {
             found.extend(look?);
         }
-        found.sort_by_key(|preview| preview.project_id);
+        found.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(found)
     }
 }
 
-impl Inner {
-    /// What a listing shows of one preview: how an unknown preview of a supplied engine is found.
-    pub(super) async fn listed(&self, key: &PreviewId) -> Result<Option<Container>, Error> {
-        let listed = self.engine.list(&self.settings.preview_owner).await;
-        let listed = listed.map_err(|source| Error::engine("list", Some(key), source))?;
-        let id = key.project_id().to_string();
-        Ok(listed.into_iter().find(|container| container.labels.get(LABEL_PROJECT) == Some(&id)))
+impl Context {
+    /// The previews that are cached, being worked on, or known to the engine as this owner's.
+    pub(super) async fn known_and_listed(&self, operation: &'static str) -> Result<Vec<PreviewId>, Error> {
+        let listed = self.engine.list(self.ownership.owner()).await;
+        let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
+        let mut previews = self.store().previews();
+        for id in listed.iter().filter_map(|workload| self.recognise(workload)) {
+            if !previews.contains(&id) {
+                previews.push(id);
+            }
+        }
+        Ok(previews)
     }
+
+    /// The preview that a listed container is of, None for another owner's. Of one that is not remembered the listing
+    /// tells the container's name, too.
+    pub(super) fn recognise(&self, listed: &Workload) -> Option<PreviewId> {
+        let id = self.ownership.preview_of(listed)?;
+        if !self.store().is_known(&id) {
+            self.store().set_name(&id, &listed.name);
+        }
+        Some(id)
+    }
+}
+
+/// The projects that a listing or the cache shows.
+///
+/// # Errors
+/// That of the listing.
+pub(crate) fn in_use(listed: Result<Vec<Workload>, EngineError>, store: &Store) -> Result<HashSet<u64>, Error> {
+    let listed = listed.map_err(|source| Error::engine("sweep", None, source))?;
+    let labelled = listed.iter().filter_map(|workload| workload.labels.get(LABEL_PROJECT)?.parse().ok());
+    Ok(labelled.chain(store.previews().iter().map(PreviewId::project_id)).collect())
 }

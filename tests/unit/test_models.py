@@ -268,19 +268,20 @@ def test_the_phases_are_the_native_ones() -> None:
 def test_the_native_entries_have_the_models_fields(settings: Settings) -> None:
     core = _core.Core(settings.plain())
     core.put(INFO)
-    assert core.containers() == [INFO]
-    assert set(core.containers()[0]) == set(ContainerInfo.model_fields)
-    assert ContainerInfo.model_validate(core.containers()[0], strict=True).model_dump() == INFO
+    entries = json.loads(core.containers())
+    assert entries == [INFO]
+    assert set(entries[0]) == set(ContainerInfo.model_fields)
+    assert ContainerInfo.model_validate(entries[0], strict=True).model_dump() == INFO
 
 
 async def test_the_native_previews_have_the_models_fields(settings: Settings) -> None:
     assert set(Preview.model_fields) == PREVIEW_FIELDS
     core = _core.Core(settings.plain(), ClientEngine(MagicMock()))
     core.put(INFO)
-    values = await core.get(7, "n")
+    values = json.loads(await core.get(7, "n"))
     assert values is not None
     assert set(values) == PREVIEW_FIELDS
     preview = Preview.model_validate(values)
     assert (preview.project_id, preview.container_id, preview.url) == (7, "c", "http://localhost:1")
     assert preview.as_of.tzinfo is not None
-    assert await core.get(8, "n") is None
+    assert json.loads(await core.get(8, "n")) is None

@@ -1,0 +1,64 @@
+//! The trait that every engine implements.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::error::EngineError;
+use super::locality::Locality;
+use super::spec::{ContainerSpec, Secrets};
+use super::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
+use super::workload::{RunId, Workload};
+use crate::credentials::RegistryLogin;
+
+/// An engine that runs previews. Dropping a future or a stream gives the call up.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Asks whether the engine answers.
+    async fn ping(&self) -> Result<(), EngineError>;
+
+    /// Pulls an image; the stream's end is success. Dropping it ends the pull.
+    fn pull(&self, image: &str, login: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>>;
+
+    /// Tells whether the engine has the image.
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
+
+    /// Finds the network by name, makes it if it is missing, and gives what workloads are attached by.
+    async fn ensure_network(&self, name: &str) -> Result<String, EngineError>;
+
+    /// The workload of this name or id, None where there is none.
+    async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError>;
+
+    /// The previews of one owner, running or not. A listing may lack exit codes and start times.
+    async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError>;
+
+    /// Makes the workload and gives its id. The values of `spec.environment` never stand in an error.
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError>;
+
+    /// Starts it. `secrets` never stand in an error.
+    async fn start(&self, id: &str, secrets: &Secrets) -> Result<(), EngineError>;
+
+    /// Stops it, killing it after `grace`. Done when it does not run or is not there.
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError>;
+
+    /// Removes it, killing it if it runs. When this returns it is gone and its name is free.
+    async fn remove(&self, id: &str) -> Result<(), EngineError>;
+
+    /// The output of one run from `start` on: what is there, and with `follow` what comes, until it ends.
+    fn logs(&self, run: &RunId, start: LogStart, follow: bool) -> LogChunks;
+
+    /// What happens to workloads: what the engine still remembers after `since` (None: all of it), then what comes, to
+    /// `until` (None: without end).
+    fn events(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>>;
+
+    /// The engine's own time: its time stamps may come from another machine's clock.
+    async fn clock(&self) -> Result<SystemTime, EngineError>;
+
+    /// What depends on where this process stands in relation to the engine.
+    fn locality(&self) -> &dyn Locality;
+}

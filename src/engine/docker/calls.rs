@@ -1,0 +1,230 @@
+//! [`Engine`] on a Docker Engine (or a podman that speaks its API), through bollard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
+};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::address::EngineAddress;
+use super::client::Client;
+use super::errors::{pull_failure, translate};
+use super::locality::DockerLocality;
+use super::mapping;
+use super::network::Networks;
+use crate::credentials::{RegistryLogin, registry_of};
+use crate::engine::api::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::locality::Locality;
+use crate::engine::spec::{ContainerSpec, Secrets};
+use crate::engine::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
+use crate::engine::workload::{RunId, Workload};
+use crate::id::{LABEL_OWNER, LABEL_PREVIEW};
+
+/// A pull may take long, but not say nothing for so long.
+const PULL_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// What changes a container's state. Health checks and execs would come by the hundred.
+const EVENTS: [&str; 13] = [
+    "create", "destroy", "die", "kill", "oom", "pause", "remove", "rename", "restart", "start", "stop", "unpause",
+    "update",
+];
+const REMOVAL_POLL: Duration = Duration::from_millis(50);
+
+/// A Docker Engine. Connects at the first call.
+pub struct DockerEngine {
+    client: Arc<Client>,
+    networks: Networks,
+    locality: DockerLocality,
+}
+
+impl DockerEngine {
+    /// The engine at `address`; `timeout` bounds each call that is not a stream or a pull.
+    #[must_use]
+    pub fn new(address: EngineAddress, timeout: Duration) -> Self {
+        let client = Arc::new(Client::new(address, timeout));
+        Self { networks: Networks::default(), locality: DockerLocality::new(Arc::clone(&client)), client }
+    }
+}
+
+fn failed<T: Send + 'static>(error: EngineError) -> BoxStream<'static, Result<T, EngineError>> {
+    stream::once(async { Err(error) }).boxed()
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.client.ping().await
+    }
+
+    fn pull(&self, image: &str, login: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>> {
+        let docker = match self.client.connected() {
+            Ok(docker) => docker,
+            Err(error) => return failed(error),
+        };
+        // Without a tag the engine would pull every tag.
+        let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        let reference = if tagged { image.to_owned() } else { format!("{image}:latest") };
+        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
+        let credentials = login.map(|login| mapping::credentials(login, registry_of(image)));
+        let steps = docker.with_timeout(PULL_IDLE_TIMEOUT).create_image(Some(options), None, credentials);
+        let steps = stream::unfold(steps, |mut steps| async move {
+            match tokio::time::timeout(PULL_IDLE_TIMEOUT, steps.next()).await {
+                Ok(Some(Ok(step))) => Some((Ok(mapping::progress(step)), steps)),
+                Ok(Some(Err(error))) => Some((Err(pull_failure(error, PULL_IDLE_TIMEOUT)), steps)),
+                Ok(None) => None,
+                Err(_) => Some((Err(EngineError::Timeout(PULL_IDLE_TIMEOUT)), steps)),
+            }
+        });
+        steps.boxed()
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        let image = image.to_owned();
+        match self.client.call(|docker| async move { docker.inspect_image(&image).await }).await {
+            Ok(_) => Ok(true),
+            Err(EngineError::NotFound(_) | EngineError::ImageNotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
+        self.networks.ensure(&self.client, name).await
+    }
+
+    async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError> {
+        let (name, asked_at) = (name_or_id.to_owned(), Instant::now());
+        let answer = self
+            .client
+            .call(|docker| async move { docker.inspect_container(&name, None::<InspectContainerOptions>).await });
+        match answer.await {
+            Ok(found) => Ok(mapping::from_inspect(found, asked_at)),
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError> {
+        let owner = format!("{LABEL_OWNER}={owner}");
+        let filters = HashMap::from([("label", vec![LABEL_PREVIEW, &owner])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let asked_at = Instant::now();
+        let found = self.client.call(|docker| async move { docker.list_containers(Some(options)).await }).await?;
+        Ok(found.into_iter().filter_map(|summary| mapping::from_summary(summary, asked_at)).collect())
+    }
+
+    async fn clock(&self) -> Result<SystemTime, EngineError> {
+        let info = self.client.call(|docker| async move { docker.info().await }).await?;
+        Ok(info.system_time.as_deref().and_then(mapping::parse_time).unwrap_or_else(SystemTime::now))
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let body = mapping::body(spec);
+        let call = self.client.call(|docker| async move { docker.create_container(Some(options), body).await });
+        let made = Box::pin(call).await.map_err(|error| error.hiding(&spec.secrets()))?;
+        for warning in made.warnings {
+            log::debug!(target: "kosuke_docker::engine", "container {}: {warning}", spec.name);
+        }
+        Ok(made.id)
+    }
+
+    async fn start(&self, id: &str, secrets: &Secrets) -> Result<(), EngineError> {
+        let id = id.to_owned();
+        let call =
+            self.client.call(|docker| async move { docker.start_container(&id, None::<StartContainerOptions>).await });
+        call.await.map_err(|error| error.hiding(secrets))
+    }
+
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
+        let id = id.to_owned();
+        // The engine counts whole seconds.
+        let seconds = i32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(seconds).build();
+        let stopped = self
+            .client
+            .call_within(self.client.timeout().saturating_add(grace), |docker| async move {
+                docker.stop_container(&id, Some(options)).await
+            })
+            .await;
+        match stopped {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let name = id.to_owned();
+        match self.client.call(|docker| async move { docker.remove_container(&name, Some(options)).await }).await {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            // Somebody else is removing it: done when it is gone.
+            Err(EngineError::Conflict(_)) => {
+                let gone = async {
+                    while self.inspect(id).await?.is_some() {
+                        tokio::time::sleep(REMOVAL_POLL).await;
+                    }
+                    Ok(())
+                };
+                let timeout = self.client.timeout();
+                tokio::time::timeout(timeout, gone).await.unwrap_or(Err(EngineError::Timeout(timeout)))
+            }
+            other => other,
+        }
+    }
+
+    fn logs(&self, run: &RunId, start: LogStart, follow: bool) -> LogChunks {
+        let docker = match self.client.connected() {
+            Ok(docker) => docker,
+            Err(error) => return failed(error),
+        };
+        let mut options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).follow(follow);
+        if let Some(lines) = start.tail {
+            options = options.tail(&lines.to_string());
+        }
+        if let Some(moment) = start.since {
+            let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            // bollard sends whole seconds: what came earlier in this one is dropped below.
+            options = options.since(i32::try_from(seconds).unwrap_or(0));
+        }
+        let stream = docker.logs(&run.task, Some(options.build())).map_err(translate);
+        let chunks = stream.map_ok(mapping::chunk).try_filter(move |chunk| {
+            let wanted = start.since.is_none_or(|moment| chunk.at.is_none_or(|at| at >= moment));
+            async move { wanted }
+        });
+        chunks.boxed()
+    }
+
+    fn events(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        let docker = match self.client.connected() {
+            Ok(docker) => docker,
+            Err(error) => return failed(error),
+        };
+        let stamp = |at: SystemTime| {
+            let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
+        };
+        let filters = HashMap::from([("type", vec!["container"]), ("event", EVENTS.to_vec())]);
+        let mut options =
+            EventsOptionsBuilder::default().since(&stamp(since.unwrap_or(SystemTime::UNIX_EPOCH))).filters(&filters);
+        if let Some(until) = until {
+            options = options.until(&stamp(until));
+        }
+        let stream = docker.events(Some(options.build())).map_err(translate);
+        stream.try_filter_map(|message| async move { Ok(mapping::event(message)) }).boxed()
+    }
+
+    fn locality(&self) -> &dyn Locality {
+        &self.locality
+    }
+}

@@ -1,0 +1,131 @@
+//! The engine's words, read in one place: bollard's errors to [`EngineError`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::errors::Error as BollardError;
+
+use crate::engine::error::EngineError;
+
+/// A failed call.
+pub(super) fn translate(error: BollardError) -> EngineError {
+    match error {
+        BollardError::DockerResponseServerError { status_code, message } => refusal(status_code, message),
+        BollardError::DockerStreamError { error } => EngineError::Refused(error),
+        BollardError::HyperLegacyError { .. }
+        | BollardError::HyperResponseError { .. }
+        | BollardError::IOError { .. }
+        | BollardError::SocketNotFoundError(_) => EngineError::Unreachable(chain(&error)),
+        other => EngineError::Refused(chain(&other)),
+    }
+}
+
+/// What the engine answered with a status of 400 or above.
+fn refusal(status: u16, words: String) -> EngineError {
+    let held = ["address already in use", "port is already allocated"];
+    if words.contains("all ports are allocated") {
+        EngineError::PortsExhausted(words)
+    } else if held.iter().any(|text| words.contains(text)) {
+        EngineError::PortHeld { port: held_port(&words), words }
+    } else if words.contains("is ambiguous") {
+        EngineError::NetworkAmbiguous(words)
+    } else if words.contains("bind source path does not exist") {
+        let path = PathBuf::from(words.rsplit(": ").next().unwrap_or_default().trim());
+        EngineError::MountSourceMissing { path, words }
+    } else {
+        match status {
+            404 if words.contains("No such image") => EngineError::ImageNotFound(words),
+            404 => EngineError::NotFound(words),
+            409 => EngineError::Conflict(words),
+            _ => EngineError::Refused(words),
+        }
+    }
+}
+
+/// A failed pull: `idle` is how long the registry may say nothing.
+pub(super) fn pull_failure(error: BollardError, idle: Duration) -> EngineError {
+    if matches!(error, BollardError::RequestTimeoutError) {
+        return EngineError::Timeout(idle);
+    }
+    match translate(error) {
+        unreachable @ EngineError::Unreachable(_) => unreachable,
+        other => {
+            let words = other.to_string();
+            if is_denied(&words) { EngineError::RegistryDenied(words) } else { EngineError::ImageNotFound(words) }
+        }
+    }
+}
+
+/// The port in «listen tcp4 127.0.0.1:3001: bind: address already in use» or «Bind for 127.0.0.1:3001 failed».
+fn held_port(words: &str) -> Option<u16> {
+    let end = [": bind: address already in use", " failed: port is already allocated"]
+        .iter()
+        .find_map(|end| words.find(end))?;
+    words[..end].rsplit(':').next()?.parse().ok()
+}
+
+fn is_denied(words: &str) -> bool {
+    let words = words.to_lowercase();
+    ["unauthorized", "denied", "authentication required", "no basic auth", "incorrect username"]
+        .iter()
+        .any(|denied| words.contains(denied))
+}
+
+/// An error with its causes: hyper alone says only "client error (Connect)".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status_code: u16, message: &str) -> EngineError {
+        translate(BollardError::DockerResponseServerError { status_code, message: message.into() })
+    }
+
+    #[test]
+    fn the_engines_words_decide() {
+        assert!(matches!(refused(404, "No such image: x"), EngineError::ImageNotFound(_)));
+        assert!(matches!(refused(404, "No such container: x"), EngineError::NotFound(_)));
+        assert!(matches!(refused(409, "Conflict. The container name is in use"), EngineError::Conflict(_)));
+        assert!(matches!(refused(500, "Bind failed: all ports are allocated"), EngineError::PortsExhausted(_)));
+        assert!(matches!(refused(400, "network x is ambiguous (2 matches)"), EngineError::NetworkAmbiguous(_)));
+        assert!(matches!(refused(500, "boom"), EngineError::Refused(_)));
+    }
+
+    #[test]
+    fn the_held_port_is_read_from_the_engines_words() {
+        let proxy = "driver failed programming external connectivity on endpoint x (ab): Error starting userland proxy: \
+                     listen tcp4 127.0.0.1:3001: bind: address already in use";
+        assert!(matches!(refused(500, proxy), EngineError::PortHeld { port: Some(3001), .. }));
+        let bind = "Bind for 127.0.0.1:3002 failed: port is already allocated";
+        assert!(matches!(refused(500, bind), EngineError::PortHeld { port: Some(3002), .. }));
+        assert!(matches!(refused(500, "address already in use"), EngineError::PortHeld { port: None, .. }));
+    }
+
+    #[test]
+    fn a_missing_mount_source_is_named() {
+        let words = "invalid mount config for type \"bind\": bind source path does not exist: /projects/7";
+        let expected = EngineError::MountSourceMissing { path: "/projects/7".into(), words: words.into() };
+        assert_eq!(refused(400, words), expected);
+    }
+
+    #[test]
+    fn a_pull_that_is_denied_is_told_apart() {
+        let pull =
+            |words: &str| pull_failure(BollardError::DockerStreamError { error: words.into() }, Duration::from_secs(1));
+        assert!(matches!(pull("pull access denied for x"), EngineError::RegistryDenied(_)));
+        assert!(matches!(pull("Head: unauthorized"), EngineError::RegistryDenied(_)));
+        assert!(matches!(pull("manifest for x not found"), EngineError::ImageNotFound(_)));
+    }
+}

@@ -1,0 +1,90 @@
+//! Are we in a container of this engine, and what does that container say about folders and networks?
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
+
+use super::client::Client;
+use super::mapping::{address, networks};
+use crate::engine::error::EngineError;
+use crate::folder;
+
+/// The container that this process runs in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OwnContainer {
+    /// What is mounted: path inside -> path on the host.
+    mounts: Vec<(PathBuf, PathBuf)>,
+    /// The networks it is attached to, by id, with the address of each one's gateway: the host.
+    pub(super) networks: HashMap<String, Option<IpAddr>>,
+    /// It has the host's own network.
+    pub(super) host_network: bool,
+}
+
+impl OwnContainer {
+    /// None: this process runs in no container of this engine.
+    pub(super) async fn find(client: &Client) -> Result<Option<Self>, EngineError> {
+        let mounts = tokio::fs::read_to_string("/proc/self/mountinfo").await.ok();
+        let Some(id) = mounts.as_deref().and_then(container_id) else { return Ok(None) };
+        let inspected =
+            client.call(|docker| async move { docker.inspect_container(&id, None::<InspectContainerOptions>).await });
+        match inspected.await {
+            Ok(found) => Ok(Some(own_container(found))),
+            // We are in a container of another engine.
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A folder of this container on the host; None: it is in this container only.
+    pub(super) fn on_host(&self, folder: &Path) -> Option<PathBuf> {
+        folder::on_host(folder, &self.mounts)
+    }
+}
+
+fn own_container(found: ContainerInspectResponse) -> OwnContainer {
+    let mounts = found.mounts.unwrap_or_default().into_iter();
+    let mode = found.host_config.and_then(|config| config.network_mode);
+    let found_networks = found.network_settings.and_then(|settings| settings.networks);
+    OwnContainer {
+        mounts: mounts.filter_map(|mount| Some((mount.destination?.into(), mount.source?.into()))).collect(),
+        host_network: mode.as_deref() == Some("host"),
+        networks: networks(found_networks, |network| address(network.gateway.as_ref())),
+    }
+}
+
+/// The container's id in `/proc/self/mountinfo`, None outside of a container. The engine binds `/etc/hostname` (and
+/// `hosts`, `resolv.conf`) from the container's own folder; on the host no such mount exists.
+/// <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>
+fn container_id(mountinfo: &str) -> Option<String> {
+    mountinfo.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        if !matches!(mount_point, "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf") {
+            return None;
+        }
+        let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        root.split('/').find(is_id).map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn the_id_is_in_the_mounts_of_a_container_only() {
+        let inside = format!(
+            "700 680 254:0 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw"
+        );
+        assert_eq!(container_id(&inside).as_deref(), Some(ID));
+        let host = format!("99 29 0:50 / /var/lib/docker/containers/{ID}/mounts/shm rw,nosuid - tmpfs shm rw");
+        assert_eq!(container_id(&host), None);
+        assert_eq!(container_id("1 2 3:4 /etc/hostname /etc/hostname rw - ext4 /dev/vda rw"), None);
+        assert_eq!(container_id(""), None);
+    }
+}

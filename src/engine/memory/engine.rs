@@ -1,0 +1,283 @@
+//! The engine in memory, as services see it.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::watch;
+
+use super::faults::{Call, Fault, Faults};
+use super::world::World;
+use crate::credentials::RegistryLogin;
+use crate::engine::api::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::locality::Locality;
+use crate::engine::spec::{ContainerSpec, PortRange, Secrets};
+use crate::engine::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
+use crate::engine::workload::{RunId, Workload};
+use crate::lock::lock;
+use crate::preview::Endpoint;
+
+/// What a stopped container exits with: 128 and the number of SIGTERM.
+const STOPPED: i64 = 143;
+
+/// An engine in memory. It has no image and no network yet. Cheap to clone, all clones are one.
+///
+/// ```
+/// use kosuke_docker::engine::memory::{Call, MemoryEngine};
+/// use kosuke_docker::engine::{ContainerSpec, Engine, EngineError};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let engine = MemoryEngine::new();
+/// engine.add_image("node");
+/// let spec = ContainerSpec { name: "app".into(), image: "node".into(), ..ContainerSpec::default() };
+/// let id = engine.create(&spec).await?;
+/// assert!(matches!(engine.create(&spec).await, Err(EngineError::Conflict(_))));
+/// assert_eq!(engine.count(Call::Create), 2);
+/// # drop(id);
+/// # Ok::<(), EngineError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryEngine {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all clones share.
+pub(super) struct Shared {
+    world: Mutex<World>,
+    pub(super) faults: Mutex<Faults>,
+    /// Counts the changes of the world, so that streams can wait for one.
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { world: Mutex::default(), faults: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Shared {
+    /// Looks at the world, or changes it; streams hear of it.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let result = change(&mut lock(&self.world));
+        self.changes.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Makes a call: what is to happen to it happens.
+    async fn call<T>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&mut World) -> Result<T, EngineError> + Send,
+    ) -> Result<T, EngineError> {
+        let fault = lock(&self.faults).begin(call);
+        let mut lost = None;
+        match fault {
+            None => {}
+            Some(Fault::Fail(error)) => return Err(error),
+            Some(Fault::FailAfter(error)) => lost = Some(error),
+            Some(Fault::Hold { came, released }) => {
+                // Err: nobody waits for it to come, or it was released by a drop.
+                _ = came.send(());
+                drop(released.await);
+            }
+        }
+        if lock(&self.faults).unreachable {
+            return Err(unreachable());
+        }
+        let result = self.change(work);
+        lost.map_or(result, Err)
+    }
+}
+
+fn unreachable() -> EngineError {
+    EngineError::Unreachable("the engine in memory does not answer".into())
+}
+
+#[async_trait]
+impl Engine for MemoryEngine {
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.shared.call(Call::Ping, |_| Ok(())).await
+    }
+
+    fn pull(&self, image: &str, _: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>> {
+        let (shared, image) = (Arc::clone(&self.shared), image.to_owned());
+        let steps = async move {
+            match shared.call(Call::Pull, |world| world.pull(&image)).await {
+                Ok(steps) => stream::iter(steps.into_iter().map(Ok)).boxed(),
+                Err(error) => stream::once(async { Err(error) }).boxed(),
+            }
+        };
+        stream::once(steps).flatten().boxed()
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        self.shared.call(Call::HasImage, |world| Ok(world.images.contains(image))).await
+    }
+
+    async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
+        self.shared.call(Call::EnsureNetwork, |world| Ok(world.ensure_network(name))).await
+    }
+
+    async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError> {
+        let asked_at = Instant::now();
+        self.shared.call(Call::Inspect, |world| Ok(world.inspect(name_or_id, asked_at))).await
+    }
+
+    async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError> {
+        let asked_at = Instant::now();
+        self.shared.call(Call::List, |world| Ok(world.list(owner, asked_at))).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let made = self.shared.call(Call::Create, |world| world.create(spec)).await;
+        made.map_err(|error| error.hiding(&spec.secrets()))
+    }
+
+    async fn start(&self, id: &str, secrets: &Secrets) -> Result<(), EngineError> {
+        let started = self.shared.call(Call::Start, |world| world.start(id)).await;
+        started.map_err(|error| error.hiding(secrets))
+    }
+
+    async fn stop(&self, id: &str, _grace: Duration) -> Result<(), EngineError> {
+        let stop = |world: &mut World| {
+            if world.find(id).is_ok_and(|container| container.runs()) {
+                world.end(id, STOPPED, true);
+            }
+            Ok(())
+        };
+        self.shared.call(Call::Stop, stop).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let remove = |world: &mut World| {
+            world.remove(id);
+            Ok(())
+        };
+        self.shared.call(Call::Remove, remove).await
+    }
+
+    fn logs(&self, run: &RunId, start: LogStart, follow: bool) -> LogChunks {
+        let (shared, run) = (Arc::clone(&self.shared), run.clone());
+        let begin = async move {
+            let printed = shared.call(Call::Logs, |world| {
+                let container = world.find(&run.task)?;
+                Ok((container.printed(start), container.output.len()))
+            });
+            match printed.await {
+                Ok((chunks, read)) => {
+                    let there = stream::iter(chunks.into_iter().map(Ok));
+                    if follow { there.chain(output(shared.clone(), run, read)).boxed() } else { there.boxed() }
+                }
+                Err(error) => stream::once(async { Err(error) }).boxed(),
+            }
+        };
+        stream::once(begin).flatten().boxed()
+    }
+
+    fn events(
+        &self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        let shared = Arc::clone(&self.shared);
+        let begin = async move {
+            let wanted = move |event: &&EngineEvent| {
+                since.is_none_or(|since| event.at >= since) && until.is_none_or(|until| event.at <= until)
+            };
+            let told = shared.call(Call::Events, |world| {
+                let events: Vec<_> = world.events.iter().filter(wanted).cloned().map(Ok).collect();
+                Ok((events, world.events.len(), world.broken.len()))
+            });
+            match told.await {
+                Ok((events, _, _)) if until.is_some() => stream::iter(events).boxed(),
+                Ok((events, told, broken)) => stream::iter(events).chain(happens(shared.clone(), told, broken)).boxed(),
+                Err(error) => stream::once(async { Err(error) }).boxed(),
+            }
+        };
+        stream::once(begin).flatten().boxed()
+    }
+
+    async fn clock(&self) -> Result<SystemTime, EngineError> {
+        self.shared.call(Call::Clock, |world| Ok(world.now())).await
+    }
+
+    fn locality(&self) -> &dyn Locality {
+        self
+    }
+}
+
+/// What a run prints after its first `read` chunks, until it ends.
+fn output(shared: Arc<Shared>, run: RunId, read: usize) -> LogChunks {
+    let changes = shared.changes.subscribe();
+    stream::unfold((shared, run, read, changes), |(shared, run, read, mut changes)| async move {
+        loop {
+            changes.mark_unchanged();
+            let (chunk, runs) = {
+                let mut world = lock(&shared.world);
+                match world.find(&run.task) {
+                    Ok(container) => {
+                        let runs = container.runs() && container.started_at == run.started_at;
+                        (container.output.get(read).cloned(), runs)
+                    }
+                    Err(_) => (None, false),
+                }
+            };
+            if let Some(chunk) = chunk {
+                return Some((Ok(chunk), (shared, run, read + 1, changes)));
+            }
+            if !runs || changes.changed().await.is_err() {
+                return None;
+            }
+        }
+    })
+    .boxed()
+}
+
+/// What happens after the first `told` events, until the stream is broken for the next time.
+fn happens(shared: Arc<Shared>, told: usize, broken: usize) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+    let changes = shared.changes.subscribe();
+    stream::unfold(Some((shared, told, changes)), move |open| async move {
+        let (shared, told, mut changes) = open?;
+        loop {
+            changes.mark_unchanged();
+            let (event, error) = {
+                let world = lock(&shared.world);
+                (world.events.get(told).cloned(), world.broken.get(broken).cloned())
+            };
+            if let Some(error) = error {
+                return Some((Err(error), None));
+            }
+            if let Some(event) = event {
+                return Some((Ok(event), Some((shared, told + 1, changes))));
+            }
+            if changes.changed().await.is_err() {
+                return None;
+            }
+        }
+    })
+    .boxed()
+}
+
+/// The engine in memory is this machine.
+#[async_trait]
+impl Locality for MemoryEngine {
+    async fn engine_path(&self, folder: &Path) -> Result<Option<PathBuf>, EngineError> {
+        Ok(Some(folder.to_owned()))
+    }
+
+    async fn reach(&self, workload: &Workload, port: u16, _bound: IpAddr) -> Option<Endpoint> {
+        let published = workload.endpoints.get(&port)?.port;
+        Some(Endpoint { host: "127.0.0.1".into(), port: published })
+    }
+
+    async fn holds_all(&self, _bound: IpAddr, ports: PortRange) -> bool {
+        self.shared.change(|world| (ports.first..=ports.last).all(|port| world.held_ports.contains(&port)))
+    }
+}

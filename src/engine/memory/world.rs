@@ -1,0 +1,218 @@
+//! What the engine in memory holds: pure, without any waiting.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::container::Container;
+use crate::engine::error::EngineError;
+use crate::engine::spec::ContainerSpec;
+use crate::engine::streams::{Change, EngineEvent, LogChunk, PullProgress};
+use crate::engine::workload::{State, Workload};
+use crate::id::LABEL_OWNER;
+use crate::preview::Endpoint;
+
+/// 2026-01-01T00:00:00Z, in seconds since 1970.
+const BEGINNING: u64 = 1_767_225_600;
+/// Everything that happens takes so long, so that no two time stamps are the same.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How a pull goes.
+#[derive(Clone)]
+pub(super) struct Pull {
+    pub(super) steps: Vec<PullProgress>,
+    pub(super) result: Result<(), EngineError>,
+}
+
+/// See the module.
+pub(super) struct World {
+    now: SystemTime,
+    last_id: u64,
+    pub(super) containers: Vec<Container>,
+    pub(super) events: Vec<EngineEvent>,
+    pub(super) images: HashSet<String>,
+    /// Ids by name.
+    networks: HashMap<String, String>,
+    /// Folders that are missing on the engine's machine.
+    pub(super) missing: HashSet<PathBuf>,
+    /// Ports that other programs hold.
+    pub(super) held_ports: HashSet<u16>,
+    pub(super) pulls: HashMap<String, Pull>,
+    /// Why the streams of events before this one ended.
+    pub(super) broken: Vec<EngineError>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINNING),
+            last_id: 0,
+            containers: Vec::new(),
+            events: Vec::new(),
+            images: HashSet::new(),
+            networks: HashMap::new(),
+            missing: HashSet::new(),
+            held_ports: HashSet::new(),
+            pulls: HashMap::new(),
+            broken: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn now(&self) -> SystemTime {
+        self.now
+    }
+
+    /// Moves the clock on, by this and by a tick.
+    pub(super) fn advance(&mut self, duration: Duration) -> SystemTime {
+        self.now += duration + TICK;
+        self.now
+    }
+
+    fn tick(&mut self) -> SystemTime {
+        self.advance(Duration::ZERO)
+    }
+
+    fn new_id(&mut self) -> String {
+        self.last_id += 1;
+        format!("{:064x}", self.last_id)
+    }
+
+    pub(super) fn find(&mut self, name_or_id: &str) -> Result<&mut Container, EngineError> {
+        let words = || EngineError::NotFound(format!("No such container: {name_or_id}"));
+        self.containers.iter_mut().find(|container| container.is(name_or_id)).ok_or_else(words)
+    }
+
+    pub(super) fn inspect(&self, name_or_id: &str, asked_at: Instant) -> Option<Workload> {
+        let found = self.containers.iter().find(|container| container.is(name_or_id));
+        found.map(|container| container.workload(asked_at))
+    }
+
+    pub(super) fn list(&self, owner: &str, asked_at: Instant) -> Vec<Workload> {
+        let owned = |container: &&Container| container.spec.labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
+        self.containers.iter().filter(owned).map(|container| container.workload(asked_at)).collect()
+    }
+
+    pub(super) fn ensure_network(&mut self, name: &str) -> String {
+        if let Some(id) = self.networks.get(name) {
+            return id.clone();
+        }
+        let id = self.new_id();
+        self.networks.insert(name.to_owned(), id.clone());
+        id
+    }
+
+    pub(super) fn pull(&mut self, image: &str) -> Result<Vec<PullProgress>, EngineError> {
+        let done = PullProgress { layer: None, status: "Download complete".into(), current: None, total: None };
+        let pull = self.pulls.get(image).cloned().unwrap_or(Pull { steps: vec![done], result: Ok(()) });
+        pull.result?;
+        self.images.insert(image.to_owned());
+        Ok(pull.steps)
+    }
+
+    pub(super) fn create(&mut self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        if !self.images.contains(&spec.image) {
+            return Err(EngineError::ImageNotFound(format!("No such image: {}", spec.image)));
+        }
+        if let Some(mount) = spec.mounts.iter().find(|mount| self.missing.contains(&mount.source)) {
+            let words = format!("bind source path does not exist: {}", mount.source.display());
+            return Err(EngineError::MountSourceMissing { path: mount.source.clone(), words });
+        }
+        if self.containers.iter().any(|container| container.spec.name == spec.name) {
+            return Err(EngineError::Conflict(format!("The container name {:?} is already in use", spec.name)));
+        }
+        Ok(self.add(spec.clone()))
+    }
+
+    /// Makes a container without asking whether that can be.
+    pub(super) fn add(&mut self, spec: ContainerSpec) -> String {
+        let (id, at) = (self.new_id(), self.tick());
+        self.containers.push(Container::new(id.clone(), spec, at));
+        self.tell(&id, Change::Other);
+        id
+    }
+
+    pub(super) fn start(&mut self, id: &str) -> Result<(), EngineError> {
+        let container = self.find(id)?;
+        if container.runs() {
+            return Ok(());
+        }
+        let (spec, refused) = (container.spec.clone(), container.refused_ports.clone());
+        if let Some(network) = &spec.network
+            && !self.networks.values().any(|known| known == network)
+        {
+            return Err(EngineError::NotFound(format!("network {network} not found")));
+        }
+        let mut endpoints = HashMap::new();
+        for publish in &spec.publish {
+            let range = publish.host_ports.first..=publish.host_ports.last;
+            let Some(port) = range.into_iter().find(|port| !refused.contains(port) && !self.is_published(*port)) else {
+                return Err(EngineError::PortsExhausted("Bind failed: all ports are allocated".into()));
+            };
+            if self.held_ports.contains(&port) {
+                self.find(id)?.refused_ports.insert(port);
+                let words = format!("listen tcp4 {}:{port}: bind: address already in use", publish.bind_address);
+                return Err(EngineError::PortHeld { port: Some(port), words });
+            }
+            endpoints.insert(publish.port, Endpoint { host: publish.bind_address.to_string(), port });
+        }
+        let at = self.tick();
+        self.find(id)?.run(endpoints, at);
+        self.tell(id, Change::Other);
+        Ok(())
+    }
+
+    fn is_published(&self, port: u16) -> bool {
+        self.containers.iter().any(|container| container.endpoints.values().any(|endpoint| endpoint.port == port))
+    }
+
+    /// Ends what runs in a container, by a signal where `signalled`.
+    pub(super) fn end(&mut self, id: &str, exit_code: i64, signalled: bool) {
+        if signalled {
+            self.tell(id, Change::Signalled);
+        }
+        let at = self.tick();
+        if let Ok(container) = self.find(id) {
+            container.end(exit_code, at);
+        }
+        self.tell(id, Change::Other);
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        let Ok(container) = self.find(id) else { return };
+        let id = container.id.clone();
+        self.tell(&id, Change::Removed);
+        self.containers.retain(|container| container.id != id);
+    }
+
+    pub(super) fn print(&mut self, id: &str, stderr: bool, text: &str) {
+        let at = Some(self.tick());
+        if let Ok(container) = self.find(id) {
+            container.output.push(LogChunk { stderr, at, bytes: text.as_bytes().to_vec() });
+        }
+    }
+
+    /// Adds an event about a container that is there.
+    pub(super) fn tell(&mut self, name_or_id: &str, change: Change) {
+        let at = self.tick();
+        if let Ok(container) = self.find(name_or_id) {
+            let event = EngineEvent {
+                workload_id: container.id.clone(),
+                name: container.spec.name.clone(),
+                labels: container.spec.labels.clone(),
+                change,
+                at,
+            };
+            self.events.push(event);
+        }
+    }
+
+    /// Changes the state of a container, and tells of it.
+    pub(super) fn set_state(&mut self, name_or_id: &str, state: State) {
+        if let Ok(container) = self.find(name_or_id) {
+            container.state = state;
+        }
+        self.tell(name_or_id, Change::Other);
+    }
+}

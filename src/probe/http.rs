@@ -1,0 +1,176 @@
+//! [`Prober`] over HTTP. It only ever asks previews, so it knows no proxy and no TLS.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{HOST, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+
+use super::api::{Answer, ProbeTarget, Prober};
+
+const MAX_REDIRECTS: usize = 10;
+/// Bytes of a refusal's page that are read.
+const MAX_REFUSAL: usize = 4096;
+
+/// Sends the requests over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpProber {
+    client: Client,
+}
+
+impl HttpProber {
+    /// A probe with a connection pool of its own, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built, in reqwest's words.
+    pub fn new() -> Result<Self, String> {
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            // A kept connection would hold a slot of a dev server for nothing, and break when the app restarts.
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("kosuke-docker/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { client })
+    }
+
+    async fn follow(&self, mut url: Url, host: &str) -> Result<u16, reqwest::Error> {
+        let origin = url.clone();
+        let mut status = 0;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.client.get(url.clone()).header(HOST, host).send().await?;
+            status = response.status().as_u16();
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            match location.filter(|_| response.status().is_redirection()).and_then(|to| redirect(&origin, &url, to)) {
+                Some(next) => url = next,
+                None => break,
+            }
+        }
+        Ok(status)
+    }
+}
+
+#[async_trait]
+impl Prober for HttpProber {
+    async fn ask(&self, target: &ProbeTarget, timeout: Duration) -> Answer {
+        let base = format!("http://{}", target.endpoint);
+        let Ok((url, base)) = Url::parse(&base).and_then(|base| Ok((base.join(&target.path)?, base))) else {
+            return Answer::NoServer;
+        };
+        // A path may come out of what an app printed: it must not lead anywhere else.
+        if url.origin() != base.origin() {
+            return Answer::NoServer;
+        }
+        // Dev servers refuse host names that they do not know; every one knows localhost.
+        let host = format!("localhost:{}", target.endpoint.port);
+        match tokio::time::timeout(timeout, self.follow(url, &host)).await {
+            Ok(Ok(status)) => Answer::Status(status),
+            Ok(Err(_)) => Answer::NoServer,
+            Err(_) => Answer::TooLate,
+        }
+    }
+
+    async fn refuses_host(&self, target: &ProbeTarget, host: &str, timeout: Duration) -> bool {
+        let Ok(url) = Url::parse(&format!("http://{}", target.endpoint)) else { return false };
+        let ask = async {
+            let mut response = self.client.get(url).header(HOST, host).send().await.ok()?;
+            if response.status() != reqwest::StatusCode::FORBIDDEN {
+                return Some(false);
+            }
+            let mut body = Vec::new();
+            while body.len() < MAX_REFUSAL
+                && let Some(chunk) = response.chunk().await.ok()?
+            {
+                body.extend_from_slice(&chunk);
+            }
+            let words = String::from_utf8_lossy(&body).to_lowercase();
+            Some(words.contains("blocked request") || (words.contains("host") && words.contains("not allowed")))
+        };
+        tokio::time::timeout(timeout, ask).await.ok().flatten().unwrap_or(false)
+    }
+}
+
+/// Where a redirect leads, None when it leaves the preview. The server believes that it is `localhost`.
+fn redirect(origin: &Url, current: &Url, location: &str) -> Option<Url> {
+    let mut next = current.join(location).ok()?;
+    let same_host = next.host_str() == origin.host_str() || next.host_str() == Some("localhost");
+    if next.scheme() != "http" || !same_host || next.port_or_known_default() != origin.port_or_known_default() {
+        return None;
+    }
+    next.set_host(origin.host_str()).ok()?;
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview::Endpoint;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A server that answers each request path with the given head, and tells the Host headers it saw.
+    async fn server(answers: &'static [(&'static str, &'static str)]) -> Result<u16, std::io::Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 4096];
+                    let read = socket.read(&mut buffer).await.unwrap_or(0);
+                    let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                    let path = request.split(' ').nth(1).unwrap_or_default();
+                    let local = request.to_lowercase().contains(&format!("host: localhost:{port}"));
+                    let head =
+                        answers.iter().find(|(known, _)| *known == path).map_or("404 Not Found", |(_, head)| head);
+                    let head =
+                        if local { head.replace("PORT", &port.to_string()) } else { "421 Wrong Host".to_owned() };
+                    if head == "HANG" {
+                        std::future::pending::<()>().await;
+                    }
+                    let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        Ok(port)
+    }
+
+    async fn ask(port: u16, path: &str) -> Result<Answer, String> {
+        let target = ProbeTarget::new(Endpoint { host: "127.0.0.1".into(), port }, path);
+        Ok(HttpProber::new()?.ask(&target, Duration::from_millis(500)).await)
+    }
+
+    #[tokio::test]
+    async fn answers_are_told_apart() -> Result<(), Box<dyn std::error::Error>> {
+        let port = server(&[
+            ("/", "200 OK"),
+            ("/broken", "500 Oops"),
+            ("/login", "307 To\r\nlocation: http://localhost:PORT/"),
+            ("/out", "302 To\r\nlocation: http://example.com/"),
+            ("/loop", "302 To\r\nlocation: /loop"),
+            ("/hang", "HANG"),
+        ])
+        .await?;
+        assert_eq!(ask(port, "/").await?, Answer::Status(200));
+        assert_eq!(ask(port, "/broken").await?, Answer::Status(500));
+        assert_eq!(ask(port, "/login").await?, Answer::Status(200));
+        assert_eq!(ask(port, "/out").await?, Answer::Status(302));
+        assert_eq!(ask(port, "/loop").await?, Answer::Status(302));
+        assert_eq!(ask(port, "/hang").await?, Answer::TooLate);
+        let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+        assert_eq!(ask(unused, "/").await?, Answer::NoServer);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_path_leads_nowhere_else() -> Result<(), Box<dyn std::error::Error>> {
+        let other = server(&[("/x.js", "200 OK")]).await?;
+        let here = server(&[("/", "200 OK")]).await?;
+        for path in [format!("//127.0.0.1:{other}/x.js"), format!("/\\127.0.0.1:{other}/x.js")] {
+            assert_eq!(ask(here, &path).await?, Answer::NoServer, "{path}");
+        }
+        Ok(())
+    }
+}

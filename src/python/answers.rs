@@ -1,0 +1,43 @@
+//! What a call of the core gives to Python: an awaitable, with errors as exceptions.
+
+use pyo3::prelude::*;
+use serde::Serialize;
+
+use super::errors::raise;
+use super::json::Json;
+use super::runtime::{PyNone, awaitable, handle};
+use crate::error::Error;
+
+/// An awaitable for a result that Python knows.
+pub(super) fn plain<'py, T>(
+    py: Python<'py>,
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    T: for<'a> IntoPyObject<'a> + Send + 'static,
+{
+    awaitable(py, async move { call.await.map_err(|error| raise(&error)) })
+}
+
+/// An awaitable for `None`.
+pub(super) fn none<'py>(
+    py: Python<'py>,
+    call: impl Future<Output = Result<(), Error>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    plain(py, async move { call.await.map(|()| PyNone) })
+}
+
+/// An awaitable for JSON.
+pub(super) fn json<'py, T: Serialize>(
+    py: Python<'py>,
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    plain(py, async move { call.await.map(|value| Json::of(&value)) })
+}
+
+/// Makes a call that takes its place in a queue, or spawns a task, before it is awaited.
+pub(super) fn in_runtime<T>(call: impl FnOnce() -> T) -> PyResult<T> {
+    let runtime = handle()?;
+    let _entered = runtime.enter();
+    Ok(call())
+}

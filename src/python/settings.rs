@@ -1,0 +1,124 @@
+//! The settings from the dict that the Python model makes.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use secrecy::SecretString;
+
+use super::errors::raise;
+use crate::error::Error;
+use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
+
+struct Fields<'a, 'py>(&'a Bound<'py, PyDict>);
+
+impl<'py> Fields<'_, 'py> {
+    fn get(&self, field: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.0.get_item(field)?.filter(|value| !value.is_none()))
+    }
+
+    fn optional<T>(&self, field: &'static str) -> PyResult<Option<T>>
+    where
+        T: for<'a> FromPyObject<'a, 'py>,
+    {
+        self.get(field)?
+            .map(|value| value.extract().map_err(|_| wrong(field, "has a wrong type or is out of range")))
+            .transpose()
+    }
+
+    fn required<T>(&self, field: &'static str) -> PyResult<T>
+    where
+        T: for<'a> FromPyObject<'a, 'py>,
+    {
+        self.optional(field)?.ok_or_else(|| wrong(field, "is missing"))
+    }
+
+    fn seconds(&self, field: &'static str) -> PyResult<Duration> {
+        Duration::try_from_secs_f64(self.required(field)?)
+            .map_err(|_| wrong(field, "must be a number of seconds from 0"))
+    }
+}
+
+fn wrong(field: &'static str, problem: impl Display) -> PyErr {
+    raise(&Error::InvalidSetting { field, problem: problem.to_string() })
+}
+
+/// The settings from the dict that the Python model makes: every field, secrets as plain text.
+pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
+    let fields = Fields(dict);
+    let command = match fields.get("preview_command")? {
+        Some(words) if words.is_instance_of::<PyList>() => Command::Argv(words.extract()?),
+        _ => Command::Shell(fields.required("preview_command")?),
+    };
+    let policy: String = fields.required("preview_pull_policy")?;
+    let prefix: String = fields.required("preview_container_name_prefix")?;
+    let owner: Option<String> = fields.optional("preview_owner")?;
+    let address: String = fields.required("preview_bind_address")?;
+    Ok(Settings {
+        preview_default_image: fields.required("preview_default_image")?,
+        projects_dir: PathBuf::from(fields.required::<String>("projects_dir")?),
+        host_workspace_dir: fields.optional::<String>("host_workspace_dir")?.map(PathBuf::from),
+        preview_command: command,
+        preview_port: fields.required("preview_port")?,
+        preview_port_range_start: fields.required("preview_port_range_start")?,
+        preview_port_range_end: fields.required("preview_port_range_end")?,
+        preview_bind_address: address
+            .parse::<IpAddr>()
+            .map_err(|_| wrong("preview_bind_address", "is not an IP address"))?,
+        preview_public_host: fields.required("preview_public_host")?,
+        preview_network: fields.required("preview_network")?,
+        preview_owner: owner.unwrap_or_else(|| prefix.trim_end_matches(['-', '_', '.']).to_owned()),
+        preview_container_name_prefix: prefix,
+        preview_health_path: fields.required("preview_health_path")?,
+        preview_probe_ttl: fields.seconds("preview_probe_ttl")?,
+        preview_probe_timeout: fields.seconds("preview_probe_timeout")?,
+        preview_warmup_timeout: fields.seconds("preview_warmup_timeout")?,
+        preview_stop_timeout: fields.seconds("preview_stop_timeout")?,
+        preview_pull_policy: match policy.as_str() {
+            "missing" => PullPolicy::Missing,
+            "always" => PullPolicy::Always,
+            "never" => PullPolicy::Never,
+            _ => return Err(wrong("preview_pull_policy", "must be 'missing', 'always' or 'never'")),
+        },
+        preview_ready_pattern: fields.optional::<String>("preview_ready_pattern")?.filter(|text| !text.is_empty()),
+        preview_error_pattern: fields.optional::<String>("preview_error_pattern")?.filter(|text| !text.is_empty()),
+        engine_timeout: fields.seconds("engine_timeout")?,
+        engine_heartbeat_interval: fields.seconds("engine_heartbeat_interval")?,
+        engine_heartbeat_timeout: fields.seconds("engine_heartbeat_timeout")?,
+        postgres: postgres(&fields)?,
+        postgres_required: fields.required("postgres_required")?,
+    })
+}
+
+fn postgres(fields: &Fields<'_, '_>) -> PyResult<Option<Postgres>> {
+    let url: Option<String> = fields.optional("preview_postgres_url")?;
+    let host: Option<String> = fields.optional("postgres_host")?;
+    let admin = match (url.filter(|url| !url.is_empty()), host.filter(|host| !host.is_empty())) {
+        (Some(url), _) => PostgresAdmin::Url(SecretString::from(url)),
+        (None, Some(host)) => PostgresAdmin::Parts {
+            host,
+            port: fields.required("postgres_port")?,
+            user: fields.required("postgres_user")?,
+            password: SecretString::from(fields.required::<String>("postgres_password")?),
+            database: fields.required("postgres_db")?,
+        },
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Postgres {
+        admin,
+        container_host: fields.optional("postgres_container_host")?,
+        container_port: fields.optional("postgres_container_port")?,
+        isolation: match fields.required::<String>("postgres_isolation")?.as_str() {
+            "auto" => PostgresIsolation::Auto,
+            "role" => PostgresIsolation::Role,
+            "admin" => PostgresIsolation::Admin,
+            _ => return Err(wrong("postgres_isolation", "must be 'auto', 'role' or 'admin'")),
+        },
+        connection_limit: fields.required("postgres_connection_limit")?,
+        extensions: fields.required("postgres_extensions")?,
+        revoke_public: fields.required("postgres_revoke_public")?,
+    }))
+}

@@ -1,0 +1,176 @@
+//! What a service of previews can do, whatever runs them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use serde::{Serialize, Serializer};
+
+use super::common::Common;
+use super::events::Subscription;
+use super::hooks::Hooks;
+use super::log_queue::LogReader;
+use crate::database::Owned;
+use crate::environment::Variables;
+use crate::error::Error;
+use crate::id::PreviewId;
+use crate::preview::{Preview, Started};
+
+/// What to start.
+#[derive(Clone)]
+pub struct StartRequest {
+    /// Which preview.
+    pub id: PreviewId,
+    /// The caller's variables; they win over all others.
+    pub variables: Variables,
+    /// The steps that Python replaces.
+    pub hooks: Option<Arc<dyn Hooks>>,
+    /// Wait until it is ready, and fail if it cannot become it any more.
+    pub until_ready: Option<WaitOptions>,
+}
+
+impl StartRequest {
+    /// Whether the caller that brought the hooks has left.
+    pub(crate) fn has_left(&self) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.left())
+    }
+
+    /// Whether this step is replaced.
+    pub(crate) fn hooks(&self) -> Option<&dyn Hooks> {
+        self.hooks.as_deref()
+    }
+}
+
+/// How long to wait, and for what not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WaitOptions {
+    /// The longest wait; None: as long as it may become ready.
+    pub timeout: Option<Duration>,
+    /// Whether a compile error ends the wait: else somebody may be mending it.
+    pub fail_on_compile_error: bool,
+}
+
+/// What a sweep found and did. The Python model `SweepResult` has the same fields.
+#[derive(Debug, Default, Serialize)]
+pub struct SweepResult {
+    /// Previews that run, in the order of their ids.
+    #[serde(serialize_with = "project_ids")]
+    pub running: Vec<PreviewId>,
+    /// Previews whose container was removed: it had ended, or was made and never started.
+    #[serde(serialize_with = "project_ids")]
+    pub removed: Vec<PreviewId>,
+    /// Databases and roles of ours whose project's folder is gone.
+    pub orphan_databases: Vec<Owned>,
+    /// Databases that were removed: orphans, where that was asked for, and those whose drop had failed before.
+    pub removed_databases: Vec<String>,
+    /// What could not be done, a sentence each.
+    pub problems: Vec<String>,
+}
+
+fn project_ids<S: Serializer>(ids: &[PreviewId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ids.iter().map(PreviewId::project_id))
+}
+
+/// A service of previews. Operations take their place in the queue of their preview at the call, not at the first poll of
+/// what the call returned; a caller that leaves does not cancel a stop.
+#[async_trait]
+pub trait Previews: Send + Sync + 'static {
+    /// What does not depend on what runs the previews.
+    fn common(&self) -> &Common;
+
+    /// Asks whether the engine answers.
+    ///
+    /// # Errors
+    /// [`Error::DockerUnavailable`] or [`Error::Timeout`] with the cause.
+    async fn ping(&self) -> Result<(), Error>;
+
+    /// Starts the preview, or joins the start that is under way, or adopts the container that runs.
+    ///
+    /// # Errors
+    /// See [`Error`]; then nothing of the attempt is left.
+    fn start(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>>;
+
+    /// Runs the preview's container once more, with the same environment; without a container it starts one.
+    ///
+    /// # Errors
+    /// As for a start.
+    fn restart(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>>;
+
+    /// Stops and removes the preview's container and, where asked to, its database. Neither is no error. When it returns
+    /// the container is gone and its name is free.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the container is not ours to remove; then the database is left alone. When the database
+    /// server refuses: the container is gone all the same.
+    fn stop(&self, id: &PreviewId, remove_database: bool) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Stops every preview of this owner, and what is being started here. All are tried.
+    ///
+    /// # Errors
+    /// The first that failed; the others are logged.
+    async fn stop_all(&self) -> Result<(), Error>;
+
+    /// The preview, None when it has no container and none is being made.
+    ///
+    /// # Errors
+    /// When the engine does not answer and nothing was known before.
+    async fn get(&self, id: &PreviewId, hooks: Option<Arc<dyn Hooks>>) -> Result<Option<Preview>, Error>;
+
+    /// The previews of this owner, in the order of their ids: those that the engine knows and those that are being made
+    /// here.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    async fn list(&self) -> Result<Vec<Preview>, Error>;
+
+    /// Whether the preview's container runs, without asking the app.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    async fn is_running(&self, id: &PreviewId) -> Result<bool, Error>;
+
+    /// Waits until the preview is ready.
+    ///
+    /// # Errors
+    /// [`Error::PreviewFailed`] when there is no preview, its container ended, or, where that counts, it does not compile.
+    /// [`Error::NotReady`] after the time-out.
+    async fn wait_until_ready(&self, id: &PreviewId, options: WaitOptions) -> Result<Preview, Error>;
+
+    /// A preview's output: the last `tail` lines (None: all that the engine has), and with `follow` what comes, also over
+    /// restarts of the container, until it ends or is removed.
+    fn logs(&self, id: &PreviewId, follow: bool, tail: Option<u32>) -> LogReader;
+
+    /// Subscribes to what changes from now on: of one preview, or of all of this owner's.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked which previews there are.
+    async fn events(&self, only: Option<PreviewId>) -> Result<Subscription, Error>;
+
+    /// Looks at every container with our labels and owner: one that ended is removed, and so is one that was made and that
+    /// nobody starts. Then at the databases: drops that failed are tried again, and those whose project's folder is gone
+    /// are listed, and removed where `remove_orphan_databases` says so. What is not ours is not touched.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked at all; what fails for single containers is in the result.
+    async fn sweep(&self, remove_orphan_databases: bool) -> Result<SweepResult, Error>;
+
+    /// Makes sure that the settings' image is there, as the pull policy says.
+    ///
+    /// # Errors
+    /// [`Error::ImageNotFound`] with the registry's words, or why the engine did not answer.
+    async fn ensure_image(&self, hooks: Option<Arc<dyn Hooks>>) -> Result<(), Error>;
+
+    /// Follows the container of this name or id until it compiled or ended.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] and its kin when the engine cannot be asked about the container.
+    async fn monitor(&self, id: &PreviewId, name_or_id: &str) -> Result<(), Error>;
+
+    /// The projects that have a container or are being worked on.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    async fn projects_in_use(&self) -> Result<HashSet<u64>, Error>;
+}

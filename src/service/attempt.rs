@@ -1,0 +1,200 @@
+//! One attempt of a start: finds the container and adopts it, or makes one. Whoever loses a race looks again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::api::{StartRequest, WaitOptions};
+use super::context::{Context, POLL, UNSTARTED_TIMEOUT};
+use super::create::{Create, Made};
+use super::hooks::{HookAnswer, HookRequest, ask};
+use super::prepare::Preparation;
+use super::start::{Starter, is_unwanted, wait_unwanted};
+use super::wait::Wait;
+use crate::engine::{EngineError, PortRange, Secrets, State, Workload};
+use crate::error::Error;
+use crate::folder;
+use crate::id::PreviewId;
+use crate::preview::{Phase, Started};
+use crate::state::SharedStart;
+
+/// Lost races before we give up: each one means that somebody else made or removed the container meanwhile.
+const MAX_RACES: usize = 20;
+
+/// What the engine said about the container.
+enum Existing {
+    Running(Workload),
+    Absent,
+    /// One of ours that does not run.
+    Dead(Workload),
+}
+
+/// How one look ended, if not with an error.
+enum Outcome {
+    Started(Started),
+    /// Somebody else made or removed the container, or its network, meanwhile.
+    LostRace(Option<EngineError>),
+}
+
+/// See the module.
+pub(super) struct Attempt {
+    context: Arc<Context>,
+    preparation: Preparation,
+    create: Create,
+    wait: Arc<Wait>,
+}
+
+#[async_trait]
+impl Starter for Attempt {
+    async fn start(&self, request: &StartRequest, shared: &SharedStart) -> Result<Started, Error> {
+        let mut last = None;
+        for _ in 0..MAX_RACES {
+            if is_unwanted(&self.context.common, shared) {
+                return Err(Error::abandoned(&request.id));
+            }
+            match self.look(request, shared).await? {
+                Outcome::Started(started) => return Ok(started),
+                Outcome::LostRace(words) => {
+                    last = words.or(last);
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+        }
+        let name = self.context.store().name(&request.id);
+        Err(Error::ContainerStart {
+            preview: request.id.clone(),
+            step: "create",
+            source: last.unwrap_or_else(|| EngineError::Conflict(format!("container {name} comes and goes"))),
+        })
+    }
+
+    async fn wait_ready(&self, request: &StartRequest, _started: &Started, options: WaitOptions) -> Result<(), Error> {
+        self.wait.call(&request.id, options).await.map(drop)
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(context: Arc<Context>, preparation: Preparation, wait: Arc<Wait>) -> Self {
+        Self { create: Create::new(Arc::clone(&context)), context, preparation, wait }
+    }
+
+    async fn look(&self, request: &StartRequest, shared: &SharedStart) -> Result<Outcome, Error> {
+        let dead = match self.find(request, shared).await? {
+            Existing::Running(workload) => return self.adopt(&request.id, &workload).await,
+            Existing::Dead(workload) => Some(workload),
+            Existing::Absent => None,
+        };
+        self.make(request, shared, dead).await
+    }
+
+    /// Looks for the container, waiting while another process is between making and starting it, or removing it.
+    async fn find(&self, request: &StartRequest, shared: &SharedStart) -> Result<Existing, Error> {
+        let began = Instant::now();
+        loop {
+            let found = self.context.engine.inspect(&self.context.store().name(&request.id)).await;
+            let found = found.map_err(|source| Error::engine("start", Some(&request.id), source))?;
+            let Some(workload) = found else { return Ok(Existing::Absent) };
+            self.context.ownership.check(&request.id, &workload)?;
+            let timeout = match workload.state {
+                State::Running | State::Paused => return Ok(Existing::Running(workload)),
+                State::Exited | State::Unknown => return Ok(Existing::Dead(workload)),
+                State::Created => UNSTARTED_TIMEOUT,
+                State::Removing => self.context.settings().engine_timeout,
+            };
+            if began.elapsed() >= timeout {
+                return Ok(Existing::Dead(workload));
+            }
+            tokio::select! {
+                () = wait_unwanted(&self.context.common, shared) => return Err(Error::abandoned(&request.id)),
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn adopt(&self, id: &PreviewId, workload: &Workload) -> Result<Outcome, Error> {
+        match started(&self.context, id, workload).await {
+            Some(started) => Ok(Outcome::Started(started)),
+            None => Err(Error::ContainerConflict {
+                preview: id.clone(),
+                name: workload.name.clone(),
+                problem: format!("runs, but publishes no port for {}/tcp", self.context.settings().preview_port),
+            }),
+        }
+    }
+
+    async fn make(
+        &self,
+        request: &StartRequest,
+        shared: &SharedStart,
+        dead: Option<Workload>,
+    ) -> Result<Outcome, Error> {
+        let id = &request.id;
+        let folder = self.folder(id).await?;
+        let operation = self.context.store().begin_operation(id, Phase::Creating);
+        if let Some(dead) = dead {
+            log::info!(target: "kosuke_docker::service", "{id}: removing container {} that does not run", dead.name);
+            let removed = self.context.engine.remove(&dead.id).await;
+            removed.map_err(|source| Error::engine("remove", Some(id), source))?;
+            self.context.store().observe_absence(id, std::time::Instant::now());
+        }
+        let prepared = tokio::select! {
+            () = wait_unwanted(&self.context.common, shared) => return Err(Error::abandoned(id)),
+            prepared = self.preparation.prepare(request, &operation) => prepared?,
+        };
+        let ports = self.host_ports(request).await?;
+        let made = self.create.call(id, &prepared, folder, ports, || is_unwanted(&self.context.common, shared)).await?;
+        let workload = match made {
+            Made::Container(workload) => workload,
+            Made::LostRace(words) => return Ok(Outcome::LostRace(words)),
+        };
+        let Some(started) = started(&self.context, id, &workload).await else {
+            return Err(self.without_port(id, &workload, &Secrets::of(&prepared.environment)).await);
+        };
+        // Not before the container is known: between the two there would be no preview.
+        drop(operation);
+        Ok(Outcome::Started(Started { fresh: true, ..started }))
+    }
+
+    /// The project's folder as the engine's machine knows it.
+    async fn folder(&self, id: &PreviewId) -> Result<PathBuf, Error> {
+        let settings = self.context.settings();
+        let folder = folder::resolve(&settings.projects_dir, id).await?;
+        if let Some(workspace) = &settings.host_workspace_dir {
+            return Ok(workspace.join(folder::in_workspace(&settings.projects_dir, id)));
+        }
+        let path = self.context.engine.locality().engine_path(&folder).await;
+        let path = path.map_err(|source| Error::engine("folder", Some(id), source))?;
+        path.ok_or_else(|| Error::ProjectFolder {
+            preview: id.clone(),
+            path: folder,
+            problem: "is in this container only: mount PROJECTS_DIR from the host, or set HOST_WORKSPACE_DIR".into(),
+        })
+    }
+
+    async fn host_ports(&self, request: &StartRequest) -> Result<PortRange, Error> {
+        match ask(request.hooks(), Some(&request.id), HookRequest::Port).await? {
+            Some(HookAnswer::Port(port)) => Ok(PortRange::one(port)),
+            _ => Ok(self.context.port_range()),
+        }
+    }
+
+    /// It ran, and ended before its port could be read: there is no URL to give.
+    async fn without_port(&self, id: &PreviewId, workload: &Workload, secrets: &Secrets) -> Error {
+        if !workload.is_running() {
+            return self.context.reconciler.ended(id, workload).await;
+        }
+        self.create.undo(id, &workload.id, secrets).await;
+        let source = EngineError::Refused("it runs but publishes no port".into());
+        Error::ContainerStart { preview: id.clone(), step: "start", source }
+    }
+}
+
+/// Takes a running container into the cache and follows it. None: it publishes no port (any more).
+pub(super) async fn started(context: &Context, id: &PreviewId, workload: &Workload) -> Option<Started> {
+    let port = context.store().snapshots().port_of(workload)?;
+    context.reconciler.observe(id, workload.clone()).await;
+    let url = context.store().snapshots().url(port);
+    Some(Started { url, container_id: workload.id.clone(), fresh: false })
+}

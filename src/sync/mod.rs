@@ -1,0 +1,18 @@
+//! What keeps the state true.
+//!
+//! - `engine_events`: one event stream of an engine for all services on it, with a heartbeat
+//! - `reconcile`: asks the engine about what events tell of, and takes the answer into the state
+//! - `monitor`: follows a container's output; `page`: the requests for its page; `edits`: edits of its project
+//!
+//! Calls run one way: `reconcile` calls `monitor`, which calls `page`, which calls `edits`; all of them call the state.
+
+mod edits;
+mod engine_events;
+mod monitor;
+mod page;
+mod reconcile;
+
+pub use engine_events::{EngineEvents, Heartbeat};
+pub(crate) use monitor::{Monitor, START_TOLERANCE};
+pub(crate) use page::PageProbe;
+pub(crate) use reconcile::Reconciler;

@@ -1,0 +1,178 @@
+//! Follows a container's output, for as long as it runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use super::edits::Edits;
+use super::page::PageProbe;
+use crate::engine::{Engine, EngineError, LogChunk, LogStart, Workload};
+use crate::id::PreviewId;
+use crate::readiness::{Classifier, LineSplitter, Patterns, Readiness, Signal, without_passwords};
+use crate::settings::Settings;
+use crate::state::{Ending, Run, Store};
+
+/// The engine notes the start after the process ran, so that its first lines seem to be from before.
+pub(crate) const START_TOLERANCE: Duration = Duration::from_millis(200);
+/// After the log stream broke.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// A stream that was silent for so long is opened anew: some engines send no end of it (moby#37630).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// When output about an error has been quiet for so long, it is taken to be whole.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// Of what a container printed before this process came to it, so much is read.
+const HISTORY_LINES: u32 = 2_000;
+/// How long reading that may take.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the output of a container that ended may take to be read before its end is told with what there is.
+const ENDING_TIMEOUT: Duration = Duration::from_millis(500);
+/// What is kept of the output of a container that ended.
+const LAST_LINES: usize = 50;
+
+/// See the module.
+pub(crate) struct Monitor {
+    engine: Arc<dyn Engine>,
+    store: Arc<Store>,
+    page: PageProbe,
+    patterns: Patterns,
+    projects_dir: PathBuf,
+    port: u16,
+    /// Whether the log tells of answers of the health path: dev servers log those of `/`.
+    answers_count: bool,
+}
+
+/// Reads chunks of both streams of one run into signals.
+struct OutputReader {
+    classifier: Classifier,
+    last_chunk_at: Option<SystemTime>,
+}
+
+impl OutputReader {
+    fn chunk(&mut self, chunk: &LogChunk) -> Vec<Signal> {
+        self.last_chunk_at = chunk.at.or(self.last_chunk_at);
+        let mut signals = Vec::new();
+        self.classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
+        signals
+    }
+
+    /// The output is quiet, or over: what was begun is whole.
+    fn flush(&mut self) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        self.classifier.settle(&mut |signal| signals.push(signal));
+        signals
+    }
+
+    /// Where to go on: just after the last chunk that was read.
+    fn next(&self, started_at: SystemTime) -> LogStart {
+        LogStart::at(self.last_chunk_at.map_or(started_at, |last| last + Duration::from_nanos(1)))
+    }
+}
+
+impl Monitor {
+    pub(crate) fn new(engine: Arc<dyn Engine>, store: Arc<Store>, page: PageProbe, settings: &Settings) -> Self {
+        Self {
+            engine,
+            store,
+            page,
+            // Settings that were validated have patterns that compile.
+            patterns: settings.patterns().unwrap_or_default(),
+            projects_dir: settings.projects_dir.clone(),
+            port: settings.preview_port,
+            answers_count: settings.preview_health_path == "/",
+        }
+    }
+
+    /// Follows a run until its container ends.
+    pub(crate) async fn follow(&self, id: &PreviewId, run: &Run) {
+        let edits = Edits::of(self.projects_dir.join(id.folder()));
+        tokio::select! {
+            () = self.follow_output(id, run) => {}
+            () = self.page.keep_asking(run, edits, || self.store.is_heard()) => {}
+        }
+    }
+
+    async fn follow_output(&self, id: &PreviewId, run: &Run) {
+        let started_at = run.id().started_at.map_or(SystemTime::UNIX_EPOCH, |started| started - START_TOLERANCE);
+        let mut reader = OutputReader { classifier: Classifier::new(self.patterns.clone()), last_chunk_at: None };
+        let history = LogStart { tail: Some(HISTORY_LINES), ..LogStart::at(started_at) };
+        let read = self.read(id, run, &mut reader, history, false);
+        // What is not there by then comes with the rest.
+        drop(tokio::time::timeout(HISTORY_TIMEOUT, read).await);
+        run.modify(|state| state.history_read = true);
+        loop {
+            let next = reader.next(started_at);
+            self.read(id, run, &mut reader, next, true).await;
+            // A stream ends with its container, and also when the engine restarts.
+            if !self.is_running(id, run).await {
+                return;
+            }
+            tokio::time::sleep(REOPEN_PAUSE).await;
+        }
+    }
+
+    async fn read(&self, id: &PreviewId, run: &Run, reader: &mut OutputReader, start: LogStart, follow: bool) {
+        let mut chunks = self.engine.logs(run.id(), start, follow);
+        loop {
+            let timeout = if reader.classifier.is_open() { REPORT_PAUSE } else { IDLE_TIMEOUT };
+            match tokio::time::timeout(timeout, chunks.next()).await {
+                Ok(Some(Ok(chunk))) => self.record(run, reader.chunk(&chunk)),
+                Err(_) if timeout == REPORT_PAUSE => self.record(run, reader.flush()),
+                Ok(Some(Err(error))) if !matches!(error, EngineError::NotFound(_)) => {
+                    log::debug!(target: "kosuke_docker::monitor", "{id}: the log stream broke: {error}");
+                    break;
+                }
+                Ok(None | Some(Err(_))) | Err(_) => break,
+            }
+        }
+        self.record(run, reader.flush());
+    }
+
+    fn record(&self, run: &Run, signals: Vec<Signal>) {
+        if !signals.is_empty() {
+            run.record_signals(signals, self.answers_count);
+        }
+    }
+
+    /// While the engine does not answer, the container is taken to run.
+    async fn is_running(&self, id: &PreviewId, run: &Run) -> bool {
+        let name = self.store.workload(id).map_or_else(|| run.id().task.clone(), |workload| workload.id);
+        match self.engine.inspect(&name).await {
+            Ok(Some(workload)) => workload.is_running() && workload.run == *run.id(),
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// Reads the last output of a container that ended: plain, without the passwords of URLs.
+    pub(crate) async fn read_ending(&self, workload: &Workload) -> Ending {
+        let mut streams: [LineSplitter; 2] = Default::default();
+        let (mut lines, mut readiness) = (Vec::new(), Readiness::default());
+        readiness.expect_port(self.port);
+        let mut classifier = Classifier::new(self.patterns.clone());
+        let since = workload.started_at().map(|started| started - START_TOLERANCE);
+        let mut chunks = self.engine.logs(&workload.run, LogStart { since, tail: Some(HISTORY_LINES) }, false);
+        let deadline = Instant::now() + ENDING_TIMEOUT;
+        let complete = loop {
+            match tokio::time::timeout_at(deadline, chunks.next()).await {
+                Ok(Some(Ok(chunk))) => {
+                    lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
+                    classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
+                }
+                Ok(None) => break true,
+                Ok(Some(Err(_))) | Err(_) => break false,
+            }
+        };
+        lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
+        classifier.settle(&mut |signal| _ = readiness.signal(signal));
+        lines.drain(..lines.len().saturating_sub(LAST_LINES));
+        Ending {
+            last_lines: lines.iter().map(|line| without_passwords(line)).collect(),
+            errors: readiness.errors().to_vec(),
+            hint: readiness.hint(),
+            complete,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The requests for a preview's page: while the log and the events do not tell, they find out more.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::edits::Edits;
+use crate::probe::{Answer, ProbeTarget, Prober};
+use crate::readiness::{Problem, Signal};
+use crate::settings::Settings;
+use crate::state::{Run, RunState};
+
+/// How often a server that has said nothing yet is tried.
+const SILENT_POLL: Duration = Duration::from_millis(500);
+/// Pauses after a request that was not answered as hoped: this, doubled each time, to the maximum.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether anybody listens.
+const LISTENERS_POLL: Duration = Duration::from_secs(1);
+
+/// Sends the requests and takes their answers into the run.
+#[derive(Clone)]
+pub(crate) struct PageProbe {
+    prober: Arc<dyn Prober>,
+    ttl: Duration,
+    timeout: Duration,
+    warmup_timeout: Duration,
+    /// The name that people ask under, where a dev server may refuse it.
+    public_name: Option<String>,
+}
+
+impl PageProbe {
+    pub(crate) fn new(prober: Arc<dyn Prober>, settings: &Settings) -> Self {
+        Self {
+            prober,
+            ttl: settings.preview_probe_ttl,
+            timeout: settings.preview_probe_timeout,
+            warmup_timeout: settings.preview_warmup_timeout,
+            public_name: public_name(&settings.preview_public_host),
+        }
+    }
+
+    /// The shared probe: one request at a time, its answer good for its time to live, and for all who asked before it came.
+    pub(crate) async fn probe(&self, run: &Run) {
+        let Some(target) = run.target() else { return };
+        let asked = Instant::now();
+        let _one_at_a_time = run.probing.lock().await;
+        if !run.has_recent_answer(asked, self.ttl) {
+            self.ask(run, target, self.timeout).await;
+        }
+    }
+
+    /// Whether this target answers with 2xx, asked anew.
+    pub(crate) async fn is_healthy(&self, target: &ProbeTarget) -> bool {
+        self.prober.ask(target, self.timeout).await.is_good()
+    }
+
+    async fn ask(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
+        let sent = run.sent_now();
+        let answer = self.prober.ask(target, timeout).await;
+        run.record_answer(answer, &sent);
+        answer
+    }
+
+    /// Asks for what a request has to be sent for now: the page, or a broken module on stacks that answer the page with 200
+    /// all the same.
+    async fn ask_what_is_open(&self, run: &Run, target: &ProbeTarget) -> Answer {
+        let Some(path) = run.state().readiness.broken_module().map(str::to_owned) else {
+            return self.ask(run, target, self.warmup_timeout).await;
+        };
+        let sent = run.sent_now();
+        let answer = self.prober.ask(&ProbeTarget { path, ..target.clone() }, self.warmup_timeout).await;
+        run.record_module_answer(answer, &sent);
+        answer
+    }
+
+    /// Asks until the page has been compiled, and again when errors stand and a file of the project changed, or after an
+    /// OOM. `is_heard`: whether anybody wants to hear of changes, so that an edit that breaks the page is looked for, too:
+    /// some servers say nothing of it. Ends never; without an address it does nothing.
+    pub(crate) async fn keep_asking(&self, run: &Run, edits: Edits, is_heard: impl Fn() -> bool) {
+        let Some(target) = run.target() else { return std::future::pending().await };
+        let mut state = run.watch_state();
+        let mut open =
+            Open { edits, unasked_name: self.public_name.clone(), retry: RETRY_FIRST, unreached: SILENT_POLL };
+        while state.wait_for(|state| state.history_read).await.is_ok() {
+            let (settled, up) = {
+                let state = state.borrow_and_update();
+                (state.is_settled(), state.readiness.is_up())
+            };
+            if settled {
+                self.wait_unsettled(run, target, &mut open, &is_heard).await;
+            } else {
+                self.ask_once(run, target, &mut open, up).await;
+            }
+        }
+    }
+
+    /// Nothing is to be found out: waits until there may be.
+    async fn wait_unsettled(&self, run: &Run, target: &ProbeTarget, open: &mut Open, is_heard: &impl Fn() -> bool) {
+        if let Some(name) = open.unasked_name.take()
+            && self.prober.refuses_host(target, &name, self.warmup_timeout).await
+        {
+            run.modify(|state| _ = state.readiness.signal(Signal::Problem(Problem::RefusedHost(name))));
+        }
+        open.retry = RETRY_FIRST;
+        // Also while nobody listens: who comes later hears of what was edited meanwhile.
+        open.edits.begin().await;
+        let heard = is_heard();
+        let mut state = run.watch_state();
+        let unsettled = async { drop(state.wait_for(|state| !state.is_settled()).await) };
+        tokio::select! {
+            // What is new came by the log or an event: a request now would find the same.
+            () = unsettled => drop(pause(run, open.retry, &mut open.edits).await),
+            () = open.edits.next(), if heard => drop(self.ask(run, target, self.warmup_timeout).await),
+            // Somebody may listen by now.
+            () = tokio::time::sleep(LISTENERS_POLL), if !heard => {}
+        }
+    }
+
+    /// Sends one request, and waits as long as its answer asks for.
+    async fn ask_once(&self, run: &Run, target: &ProbeTarget, open: &mut Open, up: bool) {
+        run.modify(|state| state.warming_up = up);
+        open.edits.mark_seen().await;
+        let answer = self.ask_what_is_open(run, target).await;
+        run.modify(|state| state.warming_up = false);
+        match answer {
+            // Not up when it was asked: again as soon as it says that it is.
+            Answer::NoServer if !up => {
+                let mut state = run.watch_state();
+                let said = state.wait_for(|state| state.readiness.is_up());
+                drop(tokio::time::timeout(SILENT_POLL, said).await);
+            }
+            // Some say that they are up before they are, and a connection that is refused costs them nothing.
+            Answer::NoServer => {
+                pause(run, open.unreached, &mut open.edits).await;
+                open.unreached = (open.unreached * 2).min(RETRY_MAX);
+            }
+            _ => {
+                let edited = pause(run, open.retry, &mut open.edits).await;
+                open.retry = if edited { RETRY_FIRST } else { (open.retry * 2).min(RETRY_MAX) };
+                open.unreached = SILENT_POLL;
+            }
+        }
+    }
+}
+
+/// What one run's requests have come to.
+struct Open {
+    edits: Edits,
+    /// Whether the server refuses this name was not asked yet.
+    unasked_name: Option<String>,
+    retry: Duration,
+    unreached: Duration,
+}
+
+/// Waits for `retry`, until nothing has to be found out any more, or, while errors stand, until a file of the project was
+/// edited; tells whether one was.
+async fn pause(run: &Run, retry: Duration, edits: &mut Edits) -> bool {
+    let mut state = run.watch_state();
+    let errors = state.borrow().readiness.has_error();
+    tokio::select! {
+        _ = state.wait_for(RunState::is_settled) => false,
+        () = edits.next(), if errors => true,
+        () = tokio::time::sleep(retry) => false,
+    }
+}
+
+/// The name that people ask under, where a dev server may refuse it: none refuses localhost or an address.
+fn public_name(host: &str) -> Option<String> {
+    let known = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    (!known).then(|| host.to_owned())
+}
