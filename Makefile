@@ -15,6 +15,8 @@ SERVICES := $(PYTHON) tools/services.py --
 MATURIN := maturin==1.16.0
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
+CARGO_LLVM_COV := 0.9.1
+COVERAGE := coverage==7.17.4
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,8 +25,11 @@ demo: $(BUILD)/demo-env/stamp ## A real Next.js app as a live preview with its o
 	$(SERVICES) $(BUILD)/demo-env/bin/python examples/demo.py
 
 test: $(BUILD)/test-env/stamp ## Every test, against the release wheel in a clean environment
-	cargo test --locked --no-default-features
+	cargo test --locked --no-default-features # unit tests, tests/*.rs, doc tests
 	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests
+
+coverage: $(BUILD)/coverage-env/stamp $(BUILD)/build-env/stamp $(BUILD)/bin/cargo-llvm-cov ## How much of Rust and Python the tests run (TESTS=tests/unit)
+	$(SERVICES) $(PYTHON) tools/cover.py $(BUILD)/coverage-env/bin/python $(BUILD)/build-env/bin/maturin $(or $(TESTS),tests)
 
 soak: $(BUILD)/test-env/stamp ## The tests with full counts
 	$(SERVICES) env KOSUKE_SOAK=1 $(BUILD)/test-env/bin/python -m pytest tests --timeout 1800
@@ -46,10 +51,12 @@ fuzz: $(BUILD)/bin/cargo-fuzz ## Random output in random pieces through the log 
 	RUSTC_BOOTSTRAP=1 $(BUILD)/bin/cargo-fuzz run --sanitizer none classifier $(BUILD)/fuzz-corpus -- \
 		-max_len=8192 -max_total_time=$(or $(FUZZ_SECONDS),60)
 
-lint: $(BUILD)/lint-env/stamp $(BUILD)/bin/cargo-deny ## Format, clippy, ruff, mypy, pyright, stubtest, licences, one TLS provider
+lint: $(BUILD)/lint-env/stamp $(BUILD)/bin/cargo-deny ## Format, clippy, rustdoc, ruff, mypy, pyright, stubtest, licences, one TLS provider
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	$(BUILD)/bin/cargo-deny --locked --offline check bans licenses sources
 	# Two TLS providers in one process panic at the first connection: ring alone may be here.
 	! cargo tree --locked -i aws-lc-rs 2>/dev/null | grep .
@@ -88,6 +95,10 @@ $(BUILD)/test-env/stamp: $(WHEEL_STAMP) tests/requirements.txt
 	$(PYTHON) tools/venv.py $(BUILD)/test-env $(BUILD)/dist/*.whl -r tests/requirements.txt
 	touch $@
 
+$(BUILD)/coverage-env/stamp: tests/requirements.txt
+	$(PYTHON) tools/venv.py $(BUILD)/coverage-env '$(COVERAGE)' 'pydantic>=2.7' -r tests/requirements.txt
+	touch $@
+
 $(BUILD)/ticket-env/stamp: $(WHEEL_STAMP)
 	$(PYTHON) tools/venv.py $(BUILD)/ticket-env $(BUILD)/dist/*.whl docker asyncpg pytest pytest-asyncio
 	touch $@
@@ -101,8 +112,12 @@ $(BUILD)/bin/cargo-deny:
 	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/deny-target
 	rm -rf $(BUILD)/deny-target
 
+$(BUILD)/bin/cargo-llvm-cov:
+	cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/llvm-cov-target
+	rm -rf $(BUILD)/llvm-cov-target
+
 $(BUILD)/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/fuzz-tool-target
 	rm -rf $(BUILD)/fuzz-tool-target
 
-.PHONY: help demo test soak fuzz ticket lint dev wheel clean
+.PHONY: help demo test coverage soak fuzz ticket lint dev wheel clean

@@ -1,4 +1,4 @@
-"""Images from this machine's own files: where no registry answers, `docker import` of a tar of them does."""
+"""Images made of this machine's files by `docker import`, for machines without a registry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ APPLETS = (
 
 
 class Archive:
-    """A root file system, made of files of this machine."""
+    """The root file system of an image, made of files of this machine."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -60,7 +60,7 @@ class Archive:
         self._tar.addfile(entry)
 
     def add(self, source: Path, name: str, leave_out: Iterable[str] = ()) -> None:
-        """A file or a folder of this machine, without the parts of these names; a link at the top is followed."""
+        """A file or folder of this machine, without paths that have a part of these names. A symlink is followed."""
         if name in self._names:
             return
         self._names.add(name)
@@ -72,14 +72,14 @@ class Archive:
         self._tar.add(source.resolve(), arcname=name.lstrip("/"), filter=keep)
 
     def libraries(self, *binaries: Path) -> None:
-        """What these programs and libraries are linked against."""
+        """The libraries that these programs and libraries are linked against."""
         for binary in binaries:
             found = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
             for path in re.findall(r"(/\S+)", found):
                 self.add(Path(path), path)
 
     def shell(self) -> None:
-        """A shell with the common programs, and what every root has."""
+        """A shell with the common programs, and the files that every system has."""
         for name, mode in (("tmp", 0o1777), ("root", 0o700), ("app", 0o755), ("etc", 0o755)):
             self.folder(name, mode)
         self.add(_busybox(), "/bin/busybox")
@@ -94,7 +94,7 @@ class Archive:
 def _busybox() -> Path:
     for candidate in ("/bin/busybox", "/usr/bin/busybox"):
         path = Path(candidate)
-        # A static one: ldd refuses it.
+        # A static binary: ldd fails on it.
         if path.exists() and subprocess.run(["ldd", path], capture_output=True, check=False).returncode != 0:
             return path
     services.install("busybox-static")
@@ -102,7 +102,7 @@ def _busybox() -> Path:
 
 
 def make(client: docker.DockerClient, reference: str, fill: Callable[[Archive], None], *changes: str) -> str:
-    """Makes an image of what `fill(archive)` puts into it; gives its reference."""
+    """Makes an image of the files that `fill(archive)` adds; returns its reference."""
     repository, _, tag = reference.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.tar"

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by its own DevTools protocol. It is installed where it is missing."""
+"""Headless Chromium, driven by its DevTools protocol. It is installed if it is missing."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1280,800",
-    # A frame of another site is a target of its own, always.
+    # Frames of other sites are always targets of their own.
     "--site-per-process",
     "--remote-debugging-port=0",
 )
 PUSHES = {"Network.webSocketFrameReceived", "Network.eventSourceMessageReceived"}
 KINDS = ("page", "iframe")
 LOG = "output.log"
-PATIENCE = 60
+TIMEOUT_SECONDS = 60
 END_SECONDS = 2
 PAUSE = 0.05
 TENTATIVE = 0x40
@@ -62,8 +62,8 @@ class Target:
     """A page, or a frame of another site in one. One call at a time.
 
     Attributes:
-        problems: Exceptions that its scripts did not catch.
-        heard: The protocol's events that came with answers, by name.
+        problems: Uncaught exceptions of its scripts.
+        heard: The names of the protocol's events that came between answers.
     """
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -76,7 +76,7 @@ class Target:
         """One call of the protocol."""
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
                 answer = json.loads(await self._socket.recv())
                 self.heard.add(answer.get("method", ""))
@@ -90,17 +90,17 @@ class Target:
         return result
 
     async def evaluate(self, expression: str) -> Any:
-        """An expression's value, or what the promise that it gives comes to."""
+        """An expression's value; a promise is awaited."""
         answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = PATIENCE) -> Any:
-        """Polls until an expression is true; gives its value. One that throws is not true yet.
+    async def until(self, expression: str, seconds: float = TIMEOUT_SECONDS) -> Any:
+        """Polls until an expression is true and returns its value. An expression that throws is not true yet.
 
         Raises:
-            TimeoutError: With the text that the document has.
+            TimeoutError: It did not become true; the message has the document's text.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -112,18 +112,18 @@ class Target:
         raise TimeoutError(f"not within {seconds} s: {expression}\n{text}")
 
     async def hot(self) -> None:
-        """Waits until a server has pushed something: what is edited from now on reaches the page.
+        """Waits until the server pushed something: from then on edits reach the page.
 
         Raises:
-            TimeoutError: None did.
+            TimeoutError: It pushed nothing.
         """
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not self.heard & PUSHES:
                 await self.evaluate("0")
                 await asyncio.sleep(PAUSE)
 
     async def screenshot(self) -> bytes:
-        """What it looks like, as PNG."""
+        """A screenshot, as PNG."""
         return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
 
 
@@ -135,12 +135,12 @@ class Browser:
         self._open = contextlib.AsyncExitStack()
 
     async def target(self, address: str) -> Target:
-        """The page or frame whose address begins so, once there is one.
+        """The page or frame whose address begins with this, once there is one.
 
         Raises:
             TimeoutError: There is none.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         async with self._client() as client:
             while True:
                 targets = (await client.get("/json/list")).json()
@@ -157,7 +157,7 @@ class Browser:
         return target
 
     async def visit(self, address: str) -> Target:
-        """Opens an address in the page, once the machine's network is at rest."""
+        """Opens an address in the page, after ``_settled``."""
         await _settled()
         page = await self.target("")
         answer = await page.call("Page.navigate", url=address)
@@ -166,7 +166,7 @@ class Browser:
         return page
 
     async def close(self) -> None:
-        """Tells it to end; it may be gone before it answers."""
+        """Asks the browser to exit; it may exit before it answers."""
         async with self._client() as client:
             version = (await client.get("/json/version")).json()
         with contextlib.suppress(ConnectionClosed):
@@ -179,28 +179,28 @@ class Browser:
 
 
 def _is_settled() -> bool:
-    """Whether no interface of the machine has an address on trial."""
+    """Whether no network interface of the machine has a tentative address."""
     addresses = Path("/proc/net/if_inet6")
     lines = addresses.read_text().splitlines() if addresses.exists() else []
     return not any(int(line.split()[4], 16) & TENTATIVE for line in lines)
 
 
 async def _settled() -> None:
-    """Waits until the machine's network is at rest.
+    """Waits until every network interface of the machine has its address.
 
-    When a new container's interface gets its address, a second or two after the start, Chromium ends what it is
-    loading (https://issues.chromium.org/issues/41465264).
+    A new container's interface gets its address a second or two after the start. Chromium then aborts its loads
+    (https://issues.chromium.org/issues/41465264).
 
     Raises:
-        TimeoutError: It does not come to rest.
+        TimeoutError: An address stays tentative.
     """
-    async with asyncio.timeout(PATIENCE):
-        while not _is_settled():  # noqa: ASYNC110 - the kernel's table knows no events
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not _is_settled():  # noqa: ASYNC110 - the kernel's table sends no events
             await asyncio.sleep(PAUSE)
 
 
 def _port(folder: Path) -> int | None:
-    """The port that the browser chose, once it has written it down in full."""
+    """The port that the browser chose, None until its file is complete."""
     with contextlib.suppress(FileNotFoundError):
         number, end, _ = (folder / "DevToolsActivePort").read_text().partition("\n")
         return int(number) if end else None
@@ -220,7 +220,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Lets it end its own processes first, so that none is left to whoever reaps orphans."""
+    """Ends the browser. It gets time to end its own processes first, so that none is orphaned."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(END_SECONDS)
     with contextlib.suppress(ProcessLookupError):
@@ -233,11 +233,11 @@ async def running(folder: Path) -> AsyncIterator[Browser]:
     """A browser for as long as this lasts.
 
     Args:
-        folder: A new folder, where all that it writes goes.
+        folder: A new folder for all its files.
     """
     process = await asyncio.to_thread(_start, folder)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while (port := _port(folder)) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the browser did not start: {(folder / 'output.log').read_text()}")

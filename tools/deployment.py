@@ -17,7 +17,7 @@ LEFT_OUT = ("__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "
 
 
 def agent_image(client: docker.DockerClient) -> str:
-    """Python at its own path, and what is installed beside us in /site. Made anew each time: it holds our wheel."""
+    """Python at its own path, and this environment's packages in /site. Built each time, as it holds our wheel."""
     python = Path(sys.executable).resolve()
     standard = Path(sysconfig.get_path("stdlib"))
     packages = Path(sysconfig.get_path("purelib"))

@@ -1,4 +1,4 @@
-"""The example app as project folders, with its own Next.js or another one."""
+"""The example app as a project's folder, with its own version of Next.js or another one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import npm
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "nextjs"
 LOCK = "package-lock.json"
 OTHERS = ("15.5.29",)
-"""Versions of Next.js that the app runs with, too."""
+"""Other versions of Next.js that the app is tested with."""
 
 
 def copy(project: Path, version: str | None = None) -> Path:
-    """Makes the example app a project's folder.
+    """Copies the example app into a project's folder.
 
     Args:
-        project: The folder; what is in it goes.
+        project: The folder; its old contents are removed.
         version: The version of Next.js; the example's own by default.
     """
     shutil.rmtree(project, ignore_errors=True)

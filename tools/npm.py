@@ -1,4 +1,4 @@
-"""Node packages as project folders need them: installed once into .build, and shared by every copy as hard links."""
+"""Node packages for project folders: installed once into .build, then shared by every copy as hard links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from node_image import BUILD, find_node
 
 NEWEST = "2026-11-20"
-"""Where there is no lock file, dependencies of dependencies are those of this day, next month as well."""
+"""Without a lock file, dependencies of dependencies are those of this day, so that later runs install the same."""
 
 
 def installed(name: str, files: Mapping[str, str]) -> Path:
@@ -29,7 +29,7 @@ def installed(name: str, files: Mapping[str, str]) -> Path:
         for file, text in files.items():
             (work / file).write_text(text)
         day = () if "package-lock.json" in files else (f"--before={NEWEST}",)
-        # Not `ci`: a registry may lack the optional packages of other platforms, and then the lock file does, too.
+        # Not `ci`: a registry may lack optional packages of other platforms, and then the lock file lacks them too.
         find_node().run_npm("install", "--no-audit", "--no-fund", "--ignore-scripts", *day, cwd=work)
         work.rename(home)
     return home / "node_modules"

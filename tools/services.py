@@ -75,7 +75,7 @@ def stop(message: str) -> NoReturn:
 
 
 def install(*packages: str) -> None:
-    """Installs packages of the distribution; elsewhere, or without root, says what is missing."""
+    """Installs packages of the distribution; elsewhere, or without root, ends with a message that names them."""
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         stop(f"install {names} and start it, or run this as root on Debian or Ubuntu")
@@ -89,7 +89,7 @@ def install(*packages: str) -> None:
 
 
 def _remove_stale_pid_file() -> None:
-    """A dockerd that was killed leaves its number behind; once another program has it, no dockerd starts any more."""
+    """A killed dockerd leaves its pid file; once another program has that pid, no dockerd starts any more."""
     file = Path("/var/run/docker.pid")
     with contextlib.suppress(FileNotFoundError, ValueError):
         owner = Path("/proc") / str(int(file.read_text())) / "comm"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tiny apps of many stacks as project folders: a page that can be broken at a known place, and mended.
+"""Tiny apps of many stacks as project folders: each has a page that can be broken at a known place, and fixed.
 
     python3 tools/stacks.py [NAME ...]    installs their packages ahead
 
-Versions are pinned; what they depend on is of one day (tools/npm.py).
+Versions are pinned, and those of their dependencies are of one day (tools/npm.py).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Stack:
         files: Its files, the page among them.
         page: The page's file.
         good: A piece of the page.
-        bad: What breaks the page in its place.
+        bad: What replaces that piece to break the page.
         line: The line on which it breaks.
         module: Whether package.json says that its files are modules.
-        extra: What else package.json says.
+        extra: Further fields of package.json.
     """
 
     packages: Mapping[str, str]
@@ -188,7 +188,7 @@ STACKS = {
 
 
 def copy(name: str, project: Path) -> Stack:
-    """Makes the app of this name a project's folder; what is in it goes."""
+    """Copies the app of this name into a project's folder; the folder's old contents are removed."""
     stack = STACKS[name]
     shutil.rmtree(project, ignore_errors=True)
     for file, text in {**stack.files, "package.json": stack.package()}.items():
