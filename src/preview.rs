@@ -167,7 +167,7 @@ pub struct CompileError {
     pub file: Option<String>,
     /// The line in it, from 1.
     pub line: Option<u32>,
-    /// The column, as the server counts: Babel and esbuild from 0, the others from 1.
+    /// The column in it, as the dev server counts: Babel and esbuild from 0, the others from 1.
     pub column: Option<u32>,
     /// What is wrong, in one sentence.
     pub message: String,

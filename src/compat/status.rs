@@ -36,13 +36,12 @@ pub(super) async fn get(
         store.remove_run(id, &record.run);
         return Ok(None);
     }
-    let healthy = match ask(hooks, Some(id), HookRequest::Health(record.info.url.clone())).await? {
-        Some(HookAnswer::Healthy(healthy)) => Some(healthy),
-        _ => {
-            context.common.page.probe(&record.run).await;
-            None
-        }
-    };
+    let mut healthy = None;
+    if let Some(HookAnswer::Healthy(told)) = ask(hooks, Some(id), HookRequest::Health(record.info.url.clone())).await? {
+        healthy = Some(told);
+    } else {
+        context.common.page.probe(&record.run).await;
+    }
     let mut preview = remembered(id, &record, healthy);
     if found.is_err() {
         preview.phase = Phase::EngineUnreachable;
@@ -85,14 +84,11 @@ pub(super) async fn wait_until_ready(
     let mut stages = Stages::default();
     let waiting = until_compiled(context, id, &mut stages);
     let Some(timeout) = options.timeout else { return waiting.await };
-    match tokio::time::timeout(timeout, waiting).await {
-        Ok(result) => result,
-        Err(_) => {
-            let last = context.common.store.record(id).map(|record| Box::new(remembered(id, &record, None)));
-            let stages = stages.all();
-            Err(Error::NotReady { preview: id.clone(), timeout, stages, last_lines: Vec::new(), last })
-        }
+    if let Ok(result) = tokio::time::timeout(timeout, waiting).await {
+        return result;
     }
+    let last = context.common.store.record(id).map(|record| Box::new(remembered(id, &record, None)));
+    Err(Error::NotReady { preview: id.clone(), timeout, stages: stages.all(), last_lines: Vec::new(), last })
 }
 
 async fn until_compiled(context: &Context, id: &PreviewId, stages: &mut Stages) -> Result<Preview, Error> {

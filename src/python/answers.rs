@@ -20,18 +20,18 @@ where
 }
 
 /// An awaitable for `None`.
-pub(super) fn none<'py>(
-    py: Python<'py>,
+pub(super) fn none(
+    py: Python<'_>,
     call: impl Future<Output = Result<(), Error>> + Send + 'static,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'_, PyAny>> {
     plain(py, async move { call.await.map(|()| PyNone) })
 }
 
 /// An awaitable for JSON.
-pub(super) fn json<'py, T: Serialize>(
-    py: Python<'py>,
+pub(super) fn json<T: Serialize>(
+    py: Python<'_>,
     call: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'_, PyAny>> {
     plain(py, async move { call.await.map(|value| Json::of(&value)) })
 }
 

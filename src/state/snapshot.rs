@@ -121,7 +121,7 @@ impl Snapshots {
             }
             (_, State::Created) => preview.phase = Phase::Creating,
             (_, State::Exited | State::Unknown) => {
-                exited(&mut preview, workload, history, observation.ending.as_deref())
+                exited(&mut preview, workload, history, observation.ending.as_deref());
             }
             (_, State::Running | State::Paused) => {
                 running(&mut preview, port);

@@ -125,7 +125,7 @@ pub(super) fn from_inspect(found: ContainerInspectResponse, asked_at: Instant) -
     let ports = settings.ports.unwrap_or_default();
     let ports = ports.into_iter().filter_map(|(inside, bindings)| {
         let inside = inside.strip_suffix("/tcp")?.parse().ok()?;
-        let endpoint = bindings?.into_iter().find_map(|binding| endpoint(binding.host_ip, binding.host_port?))?;
+        let endpoint = bindings?.into_iter().find_map(|binding| endpoint(binding.host_ip, &binding.host_port?))?;
         Some((inside, endpoint))
     });
     let status = state.status.unwrap_or(ContainerStateStatusEnum::EMPTY);
@@ -152,7 +152,7 @@ pub(super) fn from_summary(found: ContainerSummary, asked_at: Instant) -> Option
     let state = found.state.map(|state| state.to_string()).unwrap_or_default();
     let ports = found.ports.unwrap_or_default().into_iter();
     let endpoints =
-        ports.filter_map(|port| Some((port.private_port, endpoint(port.ip, port.public_port?.to_string())?)));
+        ports.filter_map(|port| Some((port.private_port, endpoint(port.ip, &port.public_port?.to_string())?)));
     let id = found.id?;
     Some(Workload {
         run: RunId { task: id.clone(), started_at: None },
@@ -193,7 +193,7 @@ pub(super) fn event(message: EventMessage) -> Option<EngineEvent> {
 }
 
 /// Where a port is published; an engine that names no address listens on all of them.
-fn endpoint(host: Option<String>, port: String) -> Option<Endpoint> {
+fn endpoint(host: Option<String>, port: &str) -> Option<Endpoint> {
     let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     Some(Endpoint { host, port: port.parse().ok()? })
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_stands_in_brackets() {
-        let host = |host: &str| endpoint(Some(host.to_owned()), "1".to_owned()).map(|endpoint| endpoint.host);
+        let host = |host: &str| endpoint(Some(host.to_owned()), "1").map(|endpoint| endpoint.host);
         assert_eq!(host("::1").as_deref(), Some("[::1]"));
         assert_eq!(host("").as_deref(), Some("0.0.0.0"));
     }

@@ -122,11 +122,13 @@ impl MemoryEngine {
     }
 
     /// Somebody else made a container, and did not start it yet. Gives its id.
+    #[must_use]
     pub fn create_foreign(&self, name: &str, labels: HashMap<String, String>) -> String {
         self.shared.change(|world| world.add(ContainerSpec { name: name.into(), labels, ..ContainerSpec::default() }))
     }
 
     /// Somebody else runs a container that publishes its port 3000. Gives its id.
+    #[must_use]
     pub fn run_foreign(&self, name: &str, labels: HashMap<String, String>) -> String {
         let publish = Publish {
             port: 3000,

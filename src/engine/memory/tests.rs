@@ -177,7 +177,7 @@ async fn calls_fail_lose_their_answer_or_wait_as_told() -> Result {
 async fn a_listing_has_one_owners_containers_only() -> Result {
     let engine = engine();
     run(&engine, &spec("a", PortRange::one(3000))).await?;
-    engine.run_foreign("b", HashMap::new());
+    let _id = engine.run_foreign("b", HashMap::new());
     let names =
         |found: Vec<crate::engine::workload::Workload>| found.into_iter().map(|one| one.name).collect::<Vec<_>>();
     assert_eq!(names(engine.list("me").await?), ["a"]);

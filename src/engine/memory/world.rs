@@ -90,8 +90,9 @@ impl World {
     }
 
     pub(super) fn list(&self, owner: &str, asked_at: Instant) -> Vec<Workload> {
-        let owned = |container: &&Container| container.spec.labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
-        self.containers.iter().filter(owned).map(|container| container.workload(asked_at)).collect()
+        let is_theirs =
+            |container: &&Container| container.spec.labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
+        self.containers.iter().filter(is_theirs).map(|container| container.workload(asked_at)).collect()
     }
 
     pub(super) fn ensure_network(&mut self, name: &str) -> String {
