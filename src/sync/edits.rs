@@ -112,6 +112,12 @@ mod tests {
         assert!(tokio::time::timeout(within, edits.next()).await.is_err(), "one edit is told once");
         // As `mv` and `cp -p` do: an older file takes its place.
         let older = root.join("node_modules/older.js");
+        let other = std::fs::metadata(root.join("app/other.js"))?;
+        let changed = |metadata: &std::fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
+        // The file system's clock moves in steps of milliseconds, and nothing waits here.
+        while changed(&std::fs::File::create(&older)?.metadata()?) <= changed(&other) {
+            std::fs::remove_file(&older)?;
+        }
         std::fs::File::create(&older)?.set_modified(std::time::SystemTime::UNIX_EPOCH)?;
         std::fs::rename(&older, root.join("app/page.js"))?;
         assert!(tokio::time::timeout(within, edits.next()).await.is_ok(), "a move is an edit");

@@ -1,1 +1,6 @@
+//! The use cases on an engine in memory: what they do, and how many calls it costs.
 
+mod start;
+mod stop_restart;
+mod support;
+mod tell;

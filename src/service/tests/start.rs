@@ -1,0 +1,259 @@
+//! Start: adopt, a taken name, lost races, cancelled, the database late, the image missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::support::{NAME, Tested, World, id, request, wait};
+use crate::engine::memory::Call;
+use crate::engine::{EngineError, PortRange};
+use crate::error::Error;
+use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_START};
+use crate::lock::lock;
+use crate::preview::{DatabaseState, Phase};
+use crate::service::{Previews, StartRequest};
+use crate::settings::PullPolicy;
+
+#[tokio::test(start_paused = true)]
+async fn a_first_start_makes_one_container_with_these_calls() -> Tested {
+    let world = World::quiet();
+    assert_eq!(world.start().await?, "http://localhost:3000");
+    let expected =
+        [(Call::HasImage, 1), (Call::EnsureNetwork, 1), (Call::Inspect, 2), (Call::Create, 1), (Call::Start, 1)];
+    assert_eq!(world.calls(), expected);
+    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    let Some(spec) = world.engine.spec(NAME) else { return Err(Error::abandoned(&id())) };
+    assert_eq!((spec.working_dir.as_deref(), spec.init), (Some("/app"), true));
+    assert!(spec.environment.contains(&("DATABASE_URL".into(), "postgresql://server/kosuke_project_1".into())));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_container_is_adopted_for_one_call_and_its_password_stays() -> Tested {
+    let world = World::quiet();
+    let url = world.start().await?;
+    let other = world.other_process();
+    world.engine.reset_calls();
+    let started = other.start(request()).await?;
+    assert_eq!((started.url, started.fresh), (url, false));
+    assert_eq!(world.calls(), [(Call::Inspect, 1)]);
+    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    other.common().abandon();
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_at_once_shares_one_start() -> Tested {
+    let world = World::new();
+    let mut held = world.engine.hold(Call::Create);
+    let first = tokio::spawn(world.service.start(request()));
+    held.arrived().await;
+    let second = tokio::spawn(world.service.start(request()));
+    held.release();
+    for start in [first, second] {
+        assert!(matches!(start.await, Ok(Ok(_))));
+    }
+    assert_eq!(world.engine.count(Call::Create), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loser_of_a_race_for_the_name_adopts_the_winner() -> Tested {
+    let world = World::new();
+    let mut held = world.engine.hold(Call::Create);
+    let losing = tokio::spawn(world.service.start(request()));
+    held.arrived().await;
+    let other = world.other_process();
+    let won = other.start(request()).await?;
+    held.release();
+    let lost = losing.await.map_err(|_| Error::abandoned(&id()))??;
+    assert_eq!((lost.url, lost.container_id, lost.fresh), (won.url, won.container_id, false));
+    assert_eq!(world.engine.names(), [NAME]);
+    // Only who won the name set a password.
+    assert_eq!(world.server.asked().iter().filter(|asked| **asked == "set_password").count(), 1);
+    other.common().abandon();
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_always_taken_and_never_seen_ends_with_an_error() -> Tested {
+    let world = World::new();
+    for _ in 0..20 {
+        world.engine.fail_next(Call::Create, EngineError::Conflict("taken".into()));
+    }
+    let failed = world.start().await;
+    assert!(matches!(failed, Err(Error::ContainerStart { step: "create", .. })), "{failed:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_nobody_waits_for_is_undone() -> Tested {
+    let world = World::new();
+    let mut held = world.engine.hold(Call::Create);
+    let leaving = tokio::spawn(world.service.start(request()));
+    held.arrived().await;
+    leaving.abort();
+    drop(leaving.await);
+    held.release();
+    // It stands before this one in the queue.
+    world.service.stop(&id(), false).await?;
+    assert!(world.engine.names().is_empty());
+    assert_eq!(world.engine.count(Call::Start), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_database_holds_the_start_and_a_failed_one_is_told() -> Tested {
+    let world = World::new();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    *lock(&world.server.gate) = Some(Arc::clone(&gate));
+    *lock(&world.server.failing) = Some("set_password");
+    let starting = tokio::spawn(world.service.start(request()));
+    let early = tokio::time::timeout(Duration::from_secs(30), world.service.wait_until_ready(&id(), wait(5))).await;
+    assert!(matches!(early, Ok(Err(Error::NotReady { .. }))), "{early:?}");
+    assert!(world.engine.names().is_empty());
+    gate.add_permits(1);
+    assert!(matches!(starting.await, Ok(Ok(_))));
+    let preview = world.get().await?;
+    let told = preview.map(|preview| (preview.database, preview.database_detail));
+    let (state, detail) = told.unwrap_or_default();
+    assert_eq!(state, Some(DatabaseState::Unavailable));
+    assert!(detail.is_some_and(|detail| detail.contains("the server is away")));
+    // The label would have told a lie: the container was made once more.
+    assert_eq!((world.engine.count(Call::Create), world.engine.names().len()), (2, 1));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_required_database_fails_the_start_and_nothing_is_left() -> Tested {
+    for step in ["ensure", "set_password"] {
+        let world = World::with(|settings| settings.postgres_required = true);
+        *lock(&world.server.failing) = Some(step);
+        assert!(matches!(world.start().await, Err(Error::Database { .. })), "{step}");
+        assert!(world.engine.names().is_empty(), "{step}");
+        assert!(world.phase().await?.is_none());
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_image_is_pulled_or_told_as_the_policy_says() -> Tested {
+    let world = World::with(|settings| "other".clone_into(&mut settings.preview_default_image));
+    assert!(matches!(world.start().await, Err(Error::ImageNotFound { .. })));
+    assert_eq!(world.engine.count(Call::Pull), 0);
+    let world = World::with(|settings| {
+        "other".clone_into(&mut settings.preview_default_image);
+        settings.preview_pull_policy = PullPolicy::Missing;
+    });
+    world.start().await?;
+    assert_eq!(world.engine.count(Call::Pull), 1);
+    let world = World::with(|settings| {
+        "other".clone_into(&mut settings.preview_default_image);
+        settings.preview_pull_policy = PullPolicy::Missing;
+    });
+    world.engine.on_pull("other", Vec::new(), Err(EngineError::RegistryDenied("denied".into())));
+    assert!(matches!(world.start().await, Err(Error::ImageNotFound { .. })));
+    assert_eq!(world.engine.count(Call::Create), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_previews_share_one_pull() -> Tested {
+    let world = World::with(|settings| {
+        "other".clone_into(&mut settings.preview_default_image);
+        settings.preview_pull_policy = PullPolicy::Missing;
+    });
+    let mut held = world.engine.hold(Call::Pull);
+    let first = tokio::spawn(world.service.start(request()));
+    held.arrived().await;
+    let second = StartRequest { id: crate::id::PreviewId::project(2), ..request() };
+    let second = tokio::spawn(world.service.start(second));
+    let calls = world.engine.clone();
+    while calls.count(Call::HasImage) < 2 {
+        tokio::task::yield_now().await;
+    }
+    held.release();
+    for start in [first, second] {
+        assert!(matches!(start.await, Ok(Ok(_))));
+    }
+    assert_eq!(world.engine.count(Call::Pull), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_ports_are_stepped_over_and_a_held_range_is_told_at_once() -> Tested {
+    let world = World::with(|settings| settings.preview_port_range_end = 3003);
+    world.engine.hold_ports(PortRange { first: 3000, last: 3001 });
+    assert_eq!(world.start().await?, "http://localhost:3002");
+    assert_eq!(world.engine.count(Call::Start), 3);
+    world.service.stop(&id(), false).await?;
+    world.engine.reset_calls();
+    world.engine.hold_ports(PortRange { first: 3000, last: 3003 });
+    let failed = world.start().await;
+    assert!(matches!(failed, Err(Error::PortRangeExhausted { first: 3000, last: 3003, .. })), "{failed:?}");
+    assert_eq!((world.engine.count(Call::Start), world.engine.names().len()), (1, 0));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_answer_is_lost_leaves_nothing() -> Tested {
+    let world = World::new();
+    world.engine.fail_next_after(Call::Create, EngineError::Timeout(Duration::from_secs(60)));
+    assert!(matches!(world.start().await, Err(Error::Timeout { operation: "create", .. })));
+    assert!(world.engine.names().is_empty(), "it has the start's token");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_engines_words_never_repeat_the_environment() -> Tested {
+    let world = World::new();
+    let secret = "s3cr3t-value";
+    let mut request = request();
+    request.variables.push(("KEY".into(), secret.into()));
+    for call in [Call::Create, Call::Start, Call::Inspect] {
+        if call == Call::Inspect {
+            // The first one looks for the container, before there is an environment.
+            drop(world.engine.hold(call));
+        }
+        world.engine.fail_next(call, EngineError::Refused(format!("bad variable {secret}")));
+        let words = world.service.start(request.clone()).await.err().map(|error| error.to_string());
+        assert!(words.as_ref().is_some_and(|words| words.contains("***") && !words.contains(secret)), "{words:?}");
+        assert!(world.engine.names().is_empty(), "{call:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ours_is_adopted_only_while_it_runs() -> Tested {
+    let world = World::new();
+    let _running = world.engine.run_foreign(NAME, std::collections::HashMap::new());
+    assert_eq!(world.start().await?, "http://localhost:3000");
+    world.engine.exit(NAME, 0);
+    let refused = world.start().await;
+    assert!(matches!(refused, Err(Error::ContainerConflict { .. })), "{refused:?}");
+    assert_eq!(world.engine.names(), [NAME]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_container_of_ours_is_replaced() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    let first = world.engine.spec(NAME).and_then(|spec| spec.labels.get(LABEL_START).cloned());
+    world.engine.exit(NAME, 1);
+    world.start().await?;
+    let spec = world.engine.spec(NAME).unwrap_or_default();
+    assert_ne!(spec.labels.get(LABEL_START).cloned(), first);
+    assert_eq!(spec.labels.get(LABEL_DATABASE).map(String::as_str), Some("ready"));
+    assert!(!spec.labels.contains_key(LABEL_DATABASE_DETAIL));
+    assert_eq!(world.until(Phase::Ready).await?.oom_count, 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_folder_is_told_before_anything_is_made() -> Tested {
+    let world = World::quiet();
+    let request = StartRequest { id: crate::id::PreviewId::project(9), ..request() };
+    assert!(matches!(world.service.start(request).await, Err(Error::ProjectFolder { .. })));
+    assert_eq!(world.calls(), [(Call::Inspect, 1)]);
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Stop, restart, sweep.
+
+use std::time::Duration;
+
+use super::support::{NAME, Tested, World, id, request};
+use crate::engine::EngineError;
+use crate::engine::memory::Call;
+use crate::error::Error;
+use crate::id::PreviewId;
+use crate::service::Previews;
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_four_calls_and_keeps_the_database() -> Tested {
+    let world = World::quiet();
+    world.start().await?;
+    world.engine.reset_calls();
+    world.service.stop(&id(), false).await?;
+    // One inspect is the monitor's: its stream of output ended.
+    assert_eq!(world.calls(), [(Call::Inspect, 2), (Call::Stop, 1), (Call::Remove, 1)]);
+    assert!(world.engine.names().is_empty() && !world.server.asked().contains(&"remove"));
+    assert!(world.get().await?.is_none());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_preview_is_no_error_and_its_database_can_go() -> Tested {
+    let world = World::quiet();
+    world.service.stop(&id(), true).await?;
+    assert_eq!(world.calls(), [(Call::Inspect, 1)]);
+    assert_eq!(world.server.asked(), ["remove"]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_the_engine_refuses_keeps_the_database() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    world.engine.fail_next(Call::Remove, EngineError::Refused("busy".into()));
+    assert!(matches!(world.service.stop(&id(), true).await, Err(Error::Engine { operation: "stop", .. })));
+    assert!(!world.server.asked().contains(&"remove"));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_stop_start_run_in_the_order_of_their_calls() -> Tested {
+    let world = World::new();
+    let (first, stop, second) =
+        (world.service.start(request()), world.service.stop(&id(), false), world.service.start(request()));
+    let (second, stop, first) = tokio::join!(second, stop, first);
+    stop?;
+    assert_ne!(first?.container_id, second?.container_id);
+    assert_eq!(world.engine.names(), [NAME]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_the_container_and_its_environment() -> Tested {
+    let world = World::quiet();
+    world.start().await?;
+    let before = world.get().await?.ok_or(Error::abandoned(&id()))?;
+    world.engine.reset_calls();
+    let started = world.service.restart(request()).await?;
+    assert_eq!(Some(started.container_id), before.container_id);
+    // Two inspects are the monitor's, of the first run's end: one as its stream of output ended, one to take it in.
+    assert_eq!(world.calls(), [(Call::Inspect, 4), (Call::Start, 1), (Call::Stop, 1)]);
+    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    let after = world.get().await?.ok_or(Error::abandoned(&id()))?;
+    assert_ne!(after.started_at, before.started_at);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_without_a_container_starts_one() -> Tested {
+    let world = World::new();
+    let started = world.service.restart(request()).await?;
+    assert!(started.fresh);
+    assert_eq!(world.engine.names(), [NAME]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_previews_of_the_owner_are_stopped_and_no_others() -> Tested {
+    let world = World::new();
+    let other = world.other_process();
+    other.start(request()).await?;
+    let _theirs = world.engine.run_foreign("theirs", PreviewId::project(7).labels("somebody"));
+    world.service.stop_all().await?;
+    assert_eq!(world.engine.names(), ["theirs"]);
+    other.common().abandon();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_ended_or_was_never_started() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    let owner = "kosuke-preview";
+    let _ended = world.engine.run_foreign("ended", PreviewId::project(2).labels(owner));
+    world.engine.exit("ended", 1);
+    let _left = world.engine.create_foreign("left", PreviewId::project(3).labels(owner));
+    let _theirs = world.engine.create_foreign("theirs", PreviewId::project(4).labels("somebody"));
+    // Longer than another process may take between creating and starting.
+    world.engine.advance(Duration::from_secs(60));
+    let swept = world.service.sweep(false).await?;
+    assert_eq!(swept.running, [id()]);
+    assert_eq!(swept.removed, [PreviewId::project(2), PreviewId::project(3)]);
+    assert!(swept.problems.is_empty(), "{:?}", swept.problems);
+    assert_eq!(world.engine.names(), [NAME, "theirs"]);
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! A service on an engine, a database server and a prober in memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::database::{DatabaseError, DatabaseInfo};
+use crate::database::{Databases, Ensured, Login, Owned, Target};
+use crate::engine::memory::{Call, Held, MemoryEngine};
+use crate::error::Error;
+use crate::id::PreviewId;
+use crate::lock::lock;
+use crate::preview::{Isolation, Phase, Preview};
+use crate::probe::memory::MemoryProber;
+use crate::service::{EngineEvents, Heartbeat, PreviewService, Previews, StartRequest, WaitOptions};
+use crate::settings::{PullPolicy, Settings};
+
+pub(super) type Tested = Result<(), Error>;
+
+/// A server that only remembers what it was asked.
+#[derive(Default)]
+pub(super) struct Server {
+    /// `ensure` and `set_password`, in order.
+    pub(super) asked: std::sync::Mutex<Vec<&'static str>>,
+    /// The next call of this name fails.
+    pub(super) failing: std::sync::Mutex<Option<&'static str>>,
+    /// `ensure` waits for a permit, where there is one to wait for.
+    pub(super) gate: std::sync::Mutex<Option<Arc<tokio::sync::Semaphore>>>,
+}
+
+impl Server {
+    fn ask(&self, name: &'static str) -> Result<(), DatabaseError> {
+        lock(&self.asked).push(name);
+        let fails = lock(&self.failing).take_if(|failing| *failing == name).is_some();
+        if fails { Err(DatabaseError::new(name, "the server is away")) } else { Ok(()) }
+    }
+
+    pub(super) fn asked(&self) -> Vec<&'static str> {
+        lock(&self.asked).clone()
+    }
+}
+
+#[async_trait::async_trait]
+impl Databases for Server {
+    async fn ensure(&self, _: &Target) -> Result<Ensured, DatabaseError> {
+        let gate = lock(&self.gate).clone();
+        if let Some(gate) = gate {
+            drop(gate.acquire().await);
+        }
+        self.ask("ensure")?;
+        Ok(Ensured { created: true, isolation: Isolation::Role, detail: None })
+    }
+
+    async fn set_password(&self, _: &str, _: &secrecy::SecretString) -> Result<(), DatabaseError> {
+        self.ask("set_password")
+    }
+
+    fn url(&self, name: &str, _: &Login) -> secrecy::SecretString {
+        format!("postgresql://server/{name}").into()
+    }
+
+    fn admin_only(&self) -> bool {
+        false
+    }
+
+    async fn remove(&self, _: &Target) -> Result<bool, DatabaseError> {
+        self.ask("remove").map(|()| true)
+    }
+
+    async fn remove_again(&self, _: &Owned) -> Result<bool, DatabaseError> {
+        self.ask("remove_again").map(|()| true)
+    }
+
+    async fn owned(&self, _: &str) -> Result<Vec<Owned>, DatabaseError> {
+        Ok(Vec::new())
+    }
+
+    async fn info(&self, _: &Target) -> Result<DatabaseInfo, DatabaseError> {
+        Err(DatabaseError::new("info", "there is no database"))
+    }
+
+    async fn reset(&self, _: &Target) -> Result<(), DatabaseError> {
+        self.ask("reset")
+    }
+
+    async fn copy(&self, _: &Target, _: &Target) -> Result<(), DatabaseError> {
+        self.ask("copy")
+    }
+}
+
+/// A deployment of its own, with a folder for each of two projects.
+pub(super) struct World {
+    pub(super) engine: MemoryEngine,
+    pub(super) prober: Arc<MemoryProber>,
+    pub(super) server: Arc<Server>,
+    pub(super) service: Arc<PreviewService>,
+    settings: Settings,
+    folder: PathBuf,
+    /// The first beats of the hearts: without them no events are listened to.
+    beats: Vec<Held>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.service.common().abandon();
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+static WORLDS: AtomicUsize = AtomicUsize::new(0);
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("kosuke-service-{}-{number}", std::process::id()));
+        for project in ["1", "2"] {
+            drop(std::fs::create_dir_all(folder.join(project)));
+        }
+        let mut settings = crate::settings::tests::settings();
+        settings.projects_dir.clone_from(&folder);
+        settings.preview_pull_policy = PullPolicy::Never;
+        change(&mut settings);
+        let (engine, prober) = (MemoryEngine::new(), Arc::new(MemoryProber::healthy()));
+        let server = Arc::new(Server::default());
+        engine.add_image("image");
+        let service = service(&settings, &engine, &server, &prober);
+        Self { engine, prober, server, service, settings, folder, beats: Vec::new() }
+    }
+
+    /// One in which nobody hears of events, so that every call is that of an operation.
+    pub(super) fn quiet() -> Self {
+        let mut world = Self::new();
+        // One for each process.
+        world.beats.extend([world.engine.hold(Call::Ping), world.engine.hold(Call::Ping)]);
+        world
+    }
+
+    /// Another process of the same deployment.
+    pub(super) fn other_process(&self) -> Arc<PreviewService> {
+        service(&self.settings, &self.engine, &self.server, &self.prober)
+    }
+
+    pub(super) async fn start(&self) -> Result<String, Error> {
+        self.service.start(request()).await.map(|started| started.url)
+    }
+
+    pub(super) async fn get(&self) -> Result<Option<Preview>, Error> {
+        self.service.get(&id(), None).await
+    }
+
+    pub(super) async fn phase(&self) -> Result<Option<Phase>, Error> {
+        Ok(self.get().await?.map(|preview| preview.phase))
+    }
+
+    /// Waits until the preview is in this phase.
+    pub(super) async fn until(&self, phase: Phase) -> Result<Preview, Error> {
+        let mut events = self.service.events(Some(id())).await?;
+        loop {
+            if let Some(preview) = self.get().await?.filter(|preview| preview.phase == phase) {
+                return Ok(preview);
+            }
+            drop(events.next().await);
+        }
+    }
+
+    /// The calls of the engine but those that follow events and output.
+    pub(super) fn calls(&self) -> Vec<(Call, usize)> {
+        let counted = self.engine.calls().into_iter();
+        counted.filter(|(call, _)| !matches!(call, Call::Ping | Call::Events | Call::Logs | Call::List)).collect()
+    }
+}
+
+fn service(
+    settings: &Settings,
+    engine: &MemoryEngine,
+    server: &Arc<Server>,
+    prober: &Arc<MemoryProber>,
+) -> Arc<PreviewService> {
+    let heartbeat = Heartbeat { interval: Duration::from_secs(2), timeout: Duration::from_secs(5) };
+    let events = EngineEvents::new(Arc::new(engine.clone()), heartbeat);
+    let (databases, prober) = (Arc::clone(server), Arc::clone(prober));
+    Arc::new(PreviewService::new(settings.clone(), events, Some(databases), prober))
+}
+
+pub(super) fn id() -> PreviewId {
+    PreviewId::project(1)
+}
+
+pub(super) const NAME: &str = "kosuke-preview-1";
+
+pub(super) fn request() -> StartRequest {
+    StartRequest { id: id(), variables: Vec::new(), hooks: None, until_ready: None }
+}
+
+pub(super) fn wait(seconds: u64) -> WaitOptions {
+    WaitOptions { timeout: Some(Duration::from_secs(seconds)), fail_on_compile_error: false }
+}
