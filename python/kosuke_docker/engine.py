@@ -135,11 +135,12 @@ class ClientEngine:
             if container is None:
                 container = self._client.containers.get(container_id)
             if follow and tail is None:
-                return open_logs(container)
-            chunks: Iterable[bytes] = container.logs(stream=True, follow=follow, tail="all" if tail is None else tail)
-            return chunks
+                chunks = open_logs(container)
+            else:
+                chunks = container.logs(stream=True, follow=follow, tail="all" if tail is None else tail)
         except Exception as error:
             raise _translate(error) from error
+        return chunks
 
     def _known(self, container: Any, name: str) -> dict[str, Any]:
         container_id = _text(getattr(container, "id", None)) or name

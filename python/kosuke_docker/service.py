@@ -222,7 +222,9 @@ class DockerService:
                 nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        return Preview.model_validate_json(await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error))
+        return Preview.model_validate_json(
+            await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error)
+        )
 
     def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
         """A project's output, line by line.
