@@ -57,9 +57,9 @@ async fn an_oom_is_told_from_a_kill() -> Tested {
         world.start().await?;
         world.until(Phase::Ready).await?;
         if oom {
-            world.engine.oom_exit(NAME)
+            world.engine.oom_exit(NAME);
         } else {
-            world.engine.kill(NAME)
+            world.engine.kill(NAME);
         }
         let ended = world.until(phase).await?;
         assert_eq!((ended.running, ended.exit_code), (false, Some(137)));
