@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::database::DatabaseError;
 use crate::id::PreviewId;
 use crate::preview::{Phase, Preview};
+use crate::settings::InvalidSetting;
 
 /// A failure of one call to the container engine.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,25 +56,6 @@ impl EngineError {
             Self::ImageNotFound(words) => Self::ImageNotFound(change(words)),
             Self::Refused(words) => Self::Refused(change(words)),
         }
-    }
-}
-
-/// A failure of one call to the database server. Never holds a password.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{step}: {message}")]
-pub struct DatabaseError {
-    /// What was being done.
-    pub step: &'static str,
-    /// The server's or the driver's own words.
-    pub message: String,
-    /// The server's five-character code, where it said something.
-    pub sqlstate: Option<String>,
-}
-
-impl DatabaseError {
-    /// One that the server did not put into words.
-    pub(crate) fn new(step: &'static str, message: impl Into<String>) -> Self {
-        Self { step, message: message.into(), sqlstate: None }
     }
 }
 
@@ -266,6 +249,12 @@ fn stage_words(stages: &[(Phase, Duration)]) -> String {
 
 fn lines_words(lines: &[String]) -> String {
     if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) }
+}
+
+impl From<InvalidSetting> for Error {
+    fn from(InvalidSetting { field, problem }: InvalidSetting) -> Self {
+        Self::InvalidSetting { field, problem }
+    }
 }
 
 impl Error {

@@ -92,9 +92,9 @@ impl Core {
     #[pyo3(signature = (settings, adapter=None))]
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>, adapter: Option<Py<PyAny>>) -> PyResult<Self> {
         let settings = convert::settings(settings)?;
-        settings.validate().map_err(|error| raise(&error))?;
+        settings.validate().map_err(|error| raise(&error.into()))?;
         let databases: Option<Arc<dyn Databases>> = match &settings.postgres {
-            Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
+            Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error.into()))?)),
             None => None,
         };
         let feed = match adapter {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::registry::Turn;
 use super::{Inner, PreviewService, lock};
-use crate::database::{DatabaseInfo, Databases, Ensured, Owned, Target};
-use crate::error::{DatabaseError, Error};
+use crate::database::{DatabaseError, DatabaseInfo, Databases, Ensured, Owned, Target};
+use crate::error::Error;
 use crate::id::{LABEL_PROJECT, PreviewId};
 
 /// What a sweep of the databases found and did.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
 use super::registry::Doing;
 use super::{Inner, StartRequest};
+use crate::database::DatabaseError;
 use crate::environment::{self, Variables};
-use crate::error::{DatabaseError, EngineError, Error};
+use crate::error::{EngineError, Error};
 use crate::id::PreviewId;
 use crate::preview::{DatabaseState, Isolation, Phase};
 
@@ -47,7 +48,7 @@ impl Inner {
         let (network, (database, environment)) = tokio::try_join!(
             async {
                 if self.engine.traits().supplied {
-                    return Ok(self.settings.preview_network.clone());
+                    return Ok::<_, Error>(self.settings.preview_network.clone());
                 }
                 let (network, ()) = tokio::try_join!(self.network(key), self.image(key, hooks, doing))?;
                 Ok(network)

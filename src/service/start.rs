@@ -14,9 +14,10 @@ use super::ready::Patience;
 use super::registry::{ContainerInfo, Flight, Ticket};
 use super::watch::Watch;
 use super::{Inner, PreviewService, lock};
+use crate::database::DatabaseError;
 use crate::engine::{Container, ContainerSpec, State};
 use crate::environment::{self, Variables};
-use crate::error::{DatabaseError, EngineError, Error};
+use crate::error::{EngineError, Error};
 use crate::folder;
 use crate::id::{
     LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_OWNER, LABEL_PREVIEW,
