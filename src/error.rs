@@ -3,28 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::database::DatabaseError;
 use crate::engine::{EngineError, PortRange};
 use crate::id::PreviewId;
 use crate::preview::{Phase, Preview};
-
-/// A failure of one call to the database server. Never holds a password.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{step}: {message}")]
-pub struct DatabaseError {
-    /// What was being done.
-    pub step: &'static str,
-    /// The server's or the driver's own words.
-    pub message: String,
-    /// The server's five-character code, where it said something.
-    pub sqlstate: Option<String>,
-}
-
-impl DatabaseError {
-    /// One that the server did not put into words.
-    pub(crate) fn new(step: &'static str, message: impl Into<String>) -> Self {
-        Self { step, message: message.into(), sqlstate: None }
-    }
-}
+use crate::settings::InvalidSetting;
 
 /// What an operation of the service failed with. Clone, because all callers that joined it get the same.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -216,6 +199,12 @@ fn stage_words(stages: &[(Phase, Duration)]) -> String {
 
 fn lines_words(lines: &[String]) -> String {
     if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) }
+}
+
+impl From<InvalidSetting> for Error {
+    fn from(InvalidSetting { field, problem }: InvalidSetting) -> Self {
+        Self::InvalidSetting { field, problem }
+    }
 }
 
 impl Error {

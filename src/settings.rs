@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::error::Error;
 use crate::readiness::Patterns;
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidSetting {
+    /// The setting's name as the `Settings` field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
 
 /// What a preview's container runs.
 ///
@@ -158,9 +167,9 @@ impl Settings {
     /// Checks the rules that the types do not hold.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] naming the first field that cannot be used.
-    pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |field: &'static str, problem: &str| Error::InvalidSetting { field, problem: problem.to_owned() };
+    /// [`InvalidSetting`] naming the first field that cannot be used.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let wrong = |field: &'static str, problem: &str| InvalidSetting { field, problem: problem.to_owned() };
         if self.preview_default_image.trim().is_empty() {
             return Err(wrong("preview_default_image", "is empty"));
         }
@@ -242,14 +251,14 @@ impl Settings {
     /// The deployment's own patterns, compiled.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] naming the field that holds no regular expression.
-    pub fn patterns(&self) -> Result<Patterns, Error> {
+    /// [`InvalidSetting`] naming the field that holds no regular expression.
+    pub fn patterns(&self) -> Result<Patterns, InvalidSetting> {
         Patterns::new(self.preview_ready_pattern.as_deref(), self.preview_error_pattern.as_deref()).map_err(
             |(which, why)| {
                 let field = if which == "ready" { "preview_ready_pattern" } else { "preview_error_pattern" };
                 // The last line says what is wrong; the lines before it show where.
                 let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                Error::InvalidSetting { field, problem: format!("is not a regular expression: {why}") }
+                InvalidSetting { field, problem: format!("is not a regular expression: {why}") }
             },
         )
     }
@@ -326,7 +335,7 @@ pub(crate) mod tests {
             let mut settings = settings();
             spoil(&mut settings);
             match settings.validate() {
-                Err(Error::InvalidSetting { field: named, .. }) => assert_eq!(named, field),
+                Err(InvalidSetting { field: named, .. }) => assert_eq!(named, field),
                 other => assert!(other.is_err(), "{field} was accepted"),
             }
         }

@@ -97,7 +97,7 @@ impl Attempt {
         }
         let prepare = async {
             let database = ensure_database(common, request).await?;
-            Ok((database, container_environment(common, request).await?))
+            Ok::<_, Error>((database, container_environment(common, request).await?))
         };
         let (database, environment) = tokio::select! {
             () = wait_unwanted(common, shared) => return Err(Error::abandoned(id)),

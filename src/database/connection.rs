@@ -1,4 +1,4 @@
-//! One short-lived connection. However it ends, no statement and no session of it stays on the server.
+//! One short-lived connection. However a call ends, its statement and its session end on the server, too.
 
 use std::time::Duration;
 
@@ -10,19 +10,23 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::DatabaseError;
+use super::error::DatabaseError;
+use super::sql::quote_text;
 
-/// A goodbye takes a moment; a frozen server never answers it.
-const GOODBYE: Duration = Duration::from_secs(2);
-/// A cancel that overtakes its statement does nothing: it is sent again.
-const CANCELS: u32 = 5;
-/// Two sessions that change one catalogue row: the later one tries again.
+/// Closing a session takes a moment; a frozen server never answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A cancel that arrives before its statement has no effect, so it is sent again.
+const CANCEL_TRIES: u32 = 5;
+/// When two sessions change one catalogue row, the later one fails and tries again.
 const BUSY_TRIES: u32 = 30;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(100);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first half of the advisory locks' keys.
+const LOCK_CLASS: i32 = 0x6b6f_7375;
 
 pub(super) struct Connection {
     client: Client,
-    guard: Guard,
+    guard: CancelOnDrop,
 }
 
 impl Connection {
@@ -32,23 +36,23 @@ impl Connection {
         tls: Option<MakeRustlsConnect>,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let guard = Guard { open: Some(Open { cancel: client.cancel_token(), tls, driver, _slot: slot }) };
+        let guard = CancelOnDrop { open: Some(Open { cancel: client.cancel_token(), tls, driver, _slot: slot }) };
         Self { client, guard }
     }
 
-    /// Says goodbye and waits until the socket is closed.
+    /// Ends the session and waits until the socket is closed.
     pub(super) async fn close(mut self) {
         let open = self.guard.open.take();
         drop(self);
         if let Some(Open { mut driver, .. }) = open
-            && tokio::time::timeout(GOODBYE, &mut driver).await.is_err()
+            && tokio::time::timeout(CLOSE_TIMEOUT, &mut driver).await.is_err()
         {
             driver.abort();
         }
     }
 
-    /// Closes after work that ended; work that was late is cancelled.
-    pub(super) async fn end<T>(
+    /// Closes the connection after a call that ended in time; one that did not is cancelled.
+    pub(super) async fn finish<T>(
         self,
         done: Result<Result<T, DatabaseError>, Elapsed>,
         limit: Duration,
@@ -82,8 +86,8 @@ impl Connection {
         self.client.query_opt(sql, values).await.map_err(|error| failure(step, &error))
     }
 
-    /// Runs it again while others change the same row of a catalogue: «tuple concurrently updated» and its kin.
-    pub(super) async fn settle(&self, step: &'static str, sql: &str) -> Result<(), StepError> {
+    /// Runs a statement, and runs it again while others change the same catalogue row («tuple concurrently updated»).
+    pub(super) async fn retry_while_busy(&self, step: &'static str, sql: &str) -> Result<(), StepError> {
         let busy = [SqlState::INTERNAL_ERROR, SqlState::UNIQUE_VIOLATION, SqlState::T_R_DEADLOCK_DETECTED];
         for _ in 0..BUSY_TRIES {
             match self.run(step, sql).await {
@@ -94,20 +98,47 @@ impl Connection {
         self.run(step, sql).await
     }
 
-    /// Tells whether the admin may do this; that it may not is logged.
-    pub(super) async fn permitted(&self, name: &str, step: &'static str, sql: &str) -> Result<bool, DatabaseError> {
-        match self.settle(step, sql).await {
+    /// As [`Self::retry_while_busy`]. False: the admin may not do this, which is logged.
+    pub(super) async fn run_if_allowed(
+        &self,
+        database: &str,
+        step: &'static str,
+        sql: &str,
+    ) -> Result<bool, DatabaseError> {
+        match self.retry_while_busy(step, sql).await {
             Ok(()) => Ok(true),
             Err(error) if error.is(&[SqlState::INSUFFICIENT_PRIVILEGE]) => {
-                log::warn!(target: "kosuke_docker::database", "database {name}: {}", DatabaseError::from(error));
+                log::warn!(target: "kosuke_docker::database", "database {database}: {}", DatabaseError::from(error));
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Keeps other processes' calls about these databases out until the connection ends, or until [`LOCK_TIMEOUT`] is
+    /// over: every call is safe without the lock, and any role may take one and keep it.
+    pub(super) async fn lock(&self, databases: &[&str]) -> Result<(), DatabaseError> {
+        let mut databases = databases.to_vec();
+        databases.sort_unstable();
+        for name in databases {
+            let sql = format!(
+                "SET lock_timeout = {}; SELECT pg_advisory_lock({LOCK_CLASS}, hashtext({})); RESET lock_timeout",
+                LOCK_TIMEOUT.as_millis(),
+                quote_text(name)
+            );
+            match self.run("wait for others", &sql).await {
+                Err(error) if error.is(&[SqlState::LOCK_NOT_AVAILABLE]) => {
+                    log::warn!(target: "kosuke_docker::database", "database {name}: others work on it, too");
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
 }
 
-struct Guard {
+/// Cancels what still runs when a connection is dropped without a close.
+struct CancelOnDrop {
     open: Option<Open>,
 }
 
@@ -115,12 +146,12 @@ struct Open {
     cancel: CancelToken,
     tls: Option<MakeRustlsConnect>,
     driver: JoinHandle<()>,
-    /// Given back when the server is rid of the session, not when its caller left.
+    /// Given back when the session has ended on the server, not when its caller left.
     _slot: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Guard {
-    /// A caller that leaves drops a future; the server knows nothing of that and would go on, holding what it locked.
+impl Drop for CancelOnDrop {
+    /// A cancelled call only drops a future: the server would run its statement to the end and hold its locks.
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         match tokio::runtime::Handle::try_current() {
@@ -132,17 +163,17 @@ impl Drop for Guard {
 
 impl Open {
     async fn cancel(mut self) {
-        for _ in 0..CANCELS {
+        for _ in 0..CANCEL_TRIES {
             let cancelling = async {
                 match &self.tls {
                     Some(tls) => self.cancel.cancel_query(tls.clone()).await,
                     None => self.cancel.cancel_query(NoTls).await,
                 }
             };
-            if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, cancelling).await {
+            if let Ok(Err(error)) = tokio::time::timeout(CLOSE_TIMEOUT, cancelling).await {
                 log::debug!(target: "kosuke_docker::database", "cancel: {error}");
             }
-            if tokio::time::timeout(GOODBYE, &mut self.driver).await.is_ok() {
+            if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.driver).await.is_ok() {
                 return;
             }
         }
@@ -150,6 +181,7 @@ impl Open {
     }
 }
 
+/// What the driver said about a statement, with the step that the statement belongs to.
 pub(super) struct StepError {
     step: &'static str,
     error: tokio_postgres::Error,
@@ -167,6 +199,7 @@ impl From<StepError> for DatabaseError {
     }
 }
 
+/// The error in the server's own words, where it sent some.
 pub(super) fn failure(step: &'static str, error: &tokio_postgres::Error) -> DatabaseError {
     let message = match error.as_db_error() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),

@@ -1,4 +1,4 @@
-//! A DSN: what the driver knows, and `sslmode` and `sslrootcert`, of which the driver knows a part.
+//! Reads a DSN. The driver knows no `sslrootcert` and only some values of `sslmode`, so both are read here.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use regex::Regex;
 use tokio_postgres::Config;
 
 use super::tls::Tls;
-use crate::error::Error;
+use crate::settings::InvalidSetting;
 
 const FIELD: &str = "preview_postgres_url";
 
-/// Reads a DSN, a URL or words (`host=... dbname=...`).
+/// Reads a DSN: a URL, or words (`host=... dbname=...`).
 ///
 /// # Errors
-/// [`Error::InvalidSetting`]; the DSN is never repeated, since it holds a password.
-pub(super) fn parse(dsn: &str) -> Result<(Config, Tls), Error> {
-    let wrong = |problem: &str| Error::InvalidSetting { field: FIELD, problem: problem.to_owned() };
+/// [`InvalidSetting`]; it never repeats the DSN, which may hold a password.
+pub(super) fn parse(dsn: &str) -> Result<(Config, Tls), InvalidSetting> {
+    let wrong = |problem: &str| InvalidSetting { field: FIELD, problem: problem.to_owned() };
     let is_url = dsn.starts_with("postgres://") || dsn.starts_with("postgresql://");
     let (rest, ours) = if is_url { split_url(dsn) } else { split_words(dsn) };
     let config: Config = rest.parse().map_err(|_| wrong("is not a Postgres connection URL"))?;
@@ -26,7 +26,7 @@ pub(super) fn parse(dsn: &str) -> Result<(Config, Tls), Error> {
             _ => roots = Some(value),
         }
     }
-    // As libpq has it: `system`, and nothing, mean the machine's own.
+    // As in libpq, `system` and an empty path mean the machine's own certificates.
     let roots = roots.filter(|path| !path.is_empty() && path != "system").map(PathBuf::from);
     let tls = Tls::of(mode.as_deref(), roots)
         .ok_or_else(|| wrong("sslmode must be disable, allow, prefer, require, verify-ca or verify-full"))?;
@@ -48,7 +48,7 @@ fn split_url(url: &str) -> (String, Parameters) {
     (url, ours.into_iter().map(|(_, (name, value))| (name.to_owned(), unescape(value))).collect())
 }
 
-/// Words may be quoted, and a quoted one may hold what looks like another: each is read as a whole.
+/// A quoted value may hold what looks like another word, so each word is read as a whole.
 fn split_words(dsn: &str) -> (String, Parameters) {
     let Ok(word) = Regex::new(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s\\]|\\.)*))") else {
         return (dsn.to_owned(), Vec::new());
@@ -64,7 +64,7 @@ fn split_words(dsn: &str) -> (String, Parameters) {
     (rest, ours)
 }
 
-/// `%2F` to `/`; what is no escape stays.
+/// `%2F` to `/`; a `%` that begins no escape stays.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_roots_are_read_from_urls_and_words() -> Result<(), Error> {
+    fn the_roots_are_read_from_urls_and_words() -> Result<(), InvalidSetting> {
         for dsn in [
             "postgresql://u@h/db?sslrootcert=%2Fa%20b%2Froot.crt&sslmode=verify-full&connect_timeout=3",
             "host=h sslmode = verify-full sslrootcert='/a b/root.crt' dbname=db",

@@ -1,8 +1,8 @@
-//! The comment on a database or role that says whose it is. What has none, or another's, is not ours to remove.
+//! The mark: a comment on a database or role that says whose it is. Without one, or with another owner's, it is never removed.
 
 use serde_json::{Map, Value, json};
 
-use super::Target;
+use super::target::Target;
 use crate::id::PreviewId;
 
 const KEY: &str = "kosuke";
@@ -12,9 +12,9 @@ const PREVIEW: &str = "preview";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) target: Target,
-    /// A drop was begun: whoever comes next ends it.
+    /// A drop was begun: the next call about it finishes it.
     pub(super) dropping: bool,
-    /// When what is only being built or taken away was marked, in seconds since 1970: its builder may still live.
+    /// When a temporary database was marked, in seconds since 1970: its builder may still be at work.
     pub(super) temporary: Option<u64>,
     /// The comment that stood there before.
     pub(super) note: Option<String>,
@@ -29,12 +29,13 @@ impl Mark {
         Self { dropping: true, ..Self::of(target) }
     }
 
-    /// For a database under a passing name.
+    /// For a database under a temporary name.
     pub(super) fn temporary(target: &Target) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self { temporary: Some(now.as_secs()), ..Self::dropping(target) }
     }
 
+    /// None: the comment is not a mark.
     pub(super) fn parse(comment: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(comment).ok()?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -54,6 +55,7 @@ impl Mark {
         })
     }
 
+    /// The comment.
     pub(super) fn text(&self) -> String {
         let Target { id, owner } = &self.target;
         let mut fields = Map::from_iter([

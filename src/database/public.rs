@@ -1,11 +1,11 @@
-//! Closing the server's other databases to the previews' roles. docs/postgres.md says how to undo it.
+//! Closes the server's other databases to the previews' roles. `docs/postgres.md` says how to undo it.
 
 use super::connection::Connection;
+use super::error::DatabaseError;
 use super::mark::Mark;
 use super::sql::quote_name;
-use crate::error::DatabaseError;
 
-/// Takes CONNECT from PUBLIC where the admin may; every login role that is there and not a preview's gets it by name before.
+/// Takes CONNECT from PUBLIC where the admin may. Before, every login role that is not a preview's gets it by name.
 pub(super) async fn close(connection: &Connection, own: &str) -> Result<(), DatabaseError> {
     let sql = "SELECT d.datname::text, shobj_description(d.oid, 'pg_database') FROM pg_database d, pg_roles me \
                WHERE me.rolname = current_user AND d.datallowconn AND d.datname <> $1 \
@@ -15,7 +15,7 @@ pub(super) async fn close(connection: &Connection, own: &str) -> Result<(), Data
     if open.is_empty() {
         return Ok(());
     }
-    // A role of ours from before there were marks owns the database of its name.
+    // A role of ours without a mark, from an early version, owns the database of its name.
     let sql = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles r \
                WHERE r.rolcanlogin AND r.rolname <> $1 AND NOT (r.rolname ~ '^kosuke_project_' AND EXISTS \
                (SELECT FROM pg_database d WHERE d.datdba = r.oid AND d.datname = r.rolname)) ORDER BY r.oid";
@@ -31,7 +31,7 @@ pub(super) async fn close(connection: &Connection, own: &str) -> Result<(), Data
         } else {
             format!("GRANT CONNECT ON DATABASE {quoted} TO {}; {revoke}", roles.join(", "))
         };
-        if connection.permitted(name, "revoke connect", &sql).await? {
+        if connection.run_if_allowed(name, "revoke connect", &sql).await? {
             let count = roles.len();
             log::info!(target: "kosuke_docker::database", "database {name}: CONNECT taken from PUBLIC, given to {count} roles");
         }

@@ -1,4 +1,4 @@
-//! Quoting, and the statements that are long.
+//! Quoting, and long statements.
 
 /// An SQL name, quoted only when needed.
 pub(super) fn quote_name(name: &str) -> String {
@@ -13,7 +13,8 @@ pub(super) fn quote_text(text: &str) -> String {
     if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
-/// Gives all that the admin owns in the user schemas of the connected database to `role`. What belongs to an extension stays.
+/// Gives all that the admin owns in the user schemas of the connected database to `role`, but for what belongs to an
+/// extension.
 pub(super) fn take_over(role: &str) -> String {
     format!(
         r"DO $kosuke$

@@ -1,5 +1,5 @@
-//! TLS to Postgres with libpq's meaning of `sslmode`: `allow`, `prefer` and `require` encrypt, `verify-ca` checks who
-//! signed the certificate, `verify-full` the host's name, too.
+//! TLS to Postgres with libpq's meaning of `sslmode`: `allow`, `prefer` and `require` encrypt, `verify-ca` also checks who
+//! signed the certificate, `verify-full` also checks the host's name.
 //! <https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION>
 
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ enum Check {
 /// `sslmode` and `sslrootcert`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tls {
-    /// Tried in this order; the next one only when the server turns the one before away.
+    /// Tried in this order; the next one only when the server refuses the one before.
     attempts: &'static [SslMode],
     check: Check,
-    /// A PEM file; None: the machine's own.
+    /// A PEM file with the trusted certificates; None: the machine's own.
     roots: Option<PathBuf>,
 }
 
@@ -40,13 +40,13 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// None for a mode that is none.
+    /// None: there is no such mode.
     pub(super) fn of(mode: Option<&str>, roots: Option<PathBuf>) -> Option<Self> {
         let (attempts, check): (&[SslMode], _) = match mode.unwrap_or("prefer") {
             "disable" => (&[SslMode::Disable], Check::Nothing),
             "allow" => (&[SslMode::Disable, SslMode::Require], Check::Nothing),
             "prefer" => (PREFER, Check::Nothing),
-            // With roots at hand, as libpq has it.
+            // As in libpq, `require` with a root certificate means `verify-ca`.
             "require" if roots.is_some() => (&[SslMode::Require], Check::Chain),
             "require" => (&[SslMode::Require], Check::Nothing),
             "verify-ca" => (&[SslMode::Require], Check::Chain),
@@ -60,7 +60,7 @@ impl Tls {
         self.attempts
     }
 
-    /// A client configuration. Roots are read at every connection: they may be renewed.
+    /// A client configuration. The root certificates are read at every connection: they may be renewed.
     pub(super) fn client_config(&self) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -96,7 +96,7 @@ fn read_roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// The name is looked at after the chain, so an error about the name says that the chain is good.
+/// Checks who signed the certificate. The name is checked last, so an error about the name says that the chain is good.
 #[derive(Debug)]
 struct ChainOnly(Arc<WebPkiServerVerifier>);
 
@@ -140,6 +140,7 @@ impl ServerCertVerifier for ChainOnly {
     }
 }
 
+/// Accepts every certificate.
 #[derive(Debug)]
 struct EncryptOnly(Arc<CryptoProvider>);
 

@@ -42,7 +42,7 @@ impl Core {
 
 fn service(py: Python<'_>, settings: Settings, client: Option<Py<PyAny>>) -> PyResult<Arc<dyn Previews>> {
     let databases: Option<Arc<dyn Databases>> = match &settings.postgres {
-        Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error))?)),
+        Some(postgres) => Some(Arc::new(PostgresServer::new(postgres).map_err(|error| raise(&error.into()))?)),
         None => None,
     };
     let prober = py.detach(HttpProber::new).map_err(pyo3::exceptions::PyRuntimeError::new_err)?;
@@ -63,7 +63,7 @@ impl Core {
     #[pyo3(signature = (settings, client=None))]
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>, client: Option<Py<PyAny>>) -> PyResult<Self> {
         let settings = settings::settings(settings)?;
-        settings.validate().map_err(|error| raise(&error))?;
+        settings.validate().map_err(|error| raise(&error.into()))?;
         Ok(Self { service: service(py, settings, client)?, alive: Alive::new() })
     }
 

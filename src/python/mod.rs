@@ -54,7 +54,7 @@ mod _core {
         let settings = super::settings::settings(settings)?;
         let checked =
             settings.validate().and_then(|()| settings.postgres.as_ref().map_or(Ok(()), PostgresServer::check));
-        checked.map_err(|error| errors::raise(&error))
+        checked.map_err(|error| errors::raise(&error.into()))
     }
 
     /// The engine that the environment names now, as one string for comparison.

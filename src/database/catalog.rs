@@ -1,0 +1,112 @@
+//! Reads the server's catalogues: the admin's rights, a database, a role, and what a role may connect to.
+
+use super::connection::Connection;
+use super::error::DatabaseError;
+use super::mark::Mark;
+use super::target::Target;
+use crate::preview::Isolation;
+
+/// How many databases the detail of a partial isolation names.
+const NAMED_DATABASES: usize = 3;
+
+/// What the admin may do on the server.
+pub(super) struct AdminRights {
+    pub(super) superuser: bool,
+    pub(super) creates_roles: bool,
+    /// As `server_version_num` has it.
+    pub(super) server_version: i32,
+}
+
+pub(super) async fn admin_rights(connection: &Connection) -> Result<AdminRights, DatabaseError> {
+    let sql = "SELECT rolsuper, rolsuper OR rolcreaterole, current_setting('server_version_num')::int \
+               FROM pg_roles WHERE rolname = current_user";
+    let row = connection.row("find admin", sql, &[]).await?;
+    let row = row.ok_or_else(|| DatabaseError::new("find admin", "it went away"))?;
+    Ok(AdminRights { superuser: row.get(0), creates_roles: row.get(1), server_version: row.get(2) })
+}
+
+/// A database's row in `pg_database`.
+pub(super) struct DatabaseEntry {
+    pub(super) owner: String,
+    /// Whether every role may connect.
+    pub(super) public: bool,
+    /// Whether any role may connect.
+    pub(super) allows_connections: bool,
+    /// Whether a drop was begun and did not end.
+    pub(super) half_dropped: bool,
+    pub(super) comment: Option<String>,
+}
+
+impl DatabaseEntry {
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.comment.as_deref().and_then(Mark::parse)
+    }
+}
+
+pub(super) async fn find_database(connection: &Connection, name: &str) -> Result<Option<DatabaseEntry>, DatabaseError> {
+    // -2 marks what an interrupted DROP DATABASE left: https://www.postgresql.org/docs/current/sql-dropdatabase.html
+    let sql = "SELECT pg_get_userbyid(d.datdba)::text, has_database_privilege('public', d.oid, 'CONNECT'), \
+               d.datallowconn, d.datconnlimit = -2, shobj_description(d.oid, 'pg_database') \
+               FROM pg_database d WHERE d.datname = $1";
+    let row = connection.row("find database", sql, &[&name]).await?;
+    Ok(row.map(|row| DatabaseEntry {
+        owner: row.get(0),
+        public: row.get(1),
+        allows_connections: row.get(2),
+        half_dropped: row.get(3),
+        comment: row.get(4),
+    }))
+}
+
+/// Fails for a database with another owner's mark: every start sets the password anew, so two deployments that shared a
+/// database would lock each other out.
+pub(super) fn check_owner(entry: &DatabaseEntry, target: &Target) -> Result<(), DatabaseError> {
+    match entry.mark() {
+        Some(mark) if mark.target.owner != target.owner => Err(DatabaseError::new(
+            "find database",
+            format!("{} belongs to the owner {}", target.name(), mark.target.owner),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A role's row in `pg_roles`.
+pub(super) struct RoleEntry {
+    /// -1: no limit.
+    pub(super) connection_limit: i32,
+    /// Whether it may do more than log in.
+    pub(super) privileged: bool,
+    pub(super) mark: Option<Mark>,
+}
+
+pub(super) async fn find_role(connection: &Connection, name: &str) -> Result<Option<RoleEntry>, DatabaseError> {
+    let sql = "SELECT rolconnlimit, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, \
+               shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1";
+    let row = connection.row("find role", sql, &[&name]).await?;
+    Ok(row.map(|row| RoleEntry {
+        connection_limit: row.get(0),
+        privileged: row.get(1),
+        mark: row.get::<_, Option<String>>(2).as_deref().and_then(Mark::parse),
+    }))
+}
+
+/// How well the role `name` is isolated, and why not better. It counts what the role may connect to now, whoever allowed it.
+pub(super) async fn isolation(
+    connection: &Connection,
+    name: &str,
+    complete: bool,
+) -> Result<(Isolation, Option<String>), DatabaseError> {
+    let sql = "SELECT datname::text FROM pg_database WHERE datallowconn AND datname <> $1 \
+               AND has_database_privilege($1::name, oid, 'CONNECT') ORDER BY datname";
+    let open = connection.rows("find open databases", sql, &[&name]).await?;
+    let names: Vec<String> = open.iter().take(NAMED_DATABASES).map(|row| row.get(0)).collect();
+    let mut problems = Vec::new();
+    if !names.is_empty() {
+        let more = if open.len() > names.len() { ", ..." } else { "" };
+        problems.push(format!("its role may connect to {}{more}", names.join(", ")));
+    }
+    if !complete {
+        problems.push("the admin role lacks rights: see the log".to_owned());
+    }
+    Ok(if problems.is_empty() { (Isolation::Role, None) } else { (Isolation::Partial, Some(problems.join("; "))) })
+}
