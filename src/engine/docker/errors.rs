@@ -23,15 +23,15 @@ pub(super) fn translate(error: BollardError) -> EngineError {
 /// What the engine answered with a status of 400 or above.
 fn refusal(status: u16, words: String) -> EngineError {
     let held = ["address already in use", "port is already allocated"];
+    let missing_source = "bind source path does not exist: ";
     if words.contains("all ports are allocated") {
         EngineError::PortsExhausted(words)
     } else if held.iter().any(|text| words.contains(text)) {
         EngineError::PortHeld { port: held_port(&words), words }
     } else if words.contains("is ambiguous") {
         EngineError::NetworkAmbiguous(words)
-    } else if words.contains("bind source path does not exist") {
-        let path = PathBuf::from(words.rsplit(": ").next().unwrap_or_default().trim());
-        EngineError::MountSourceMissing { path, words }
+    } else if let Some((_, path)) = words.split_once(missing_source) {
+        EngineError::MountSourceMissing { path: PathBuf::from(path.trim()), words }
     } else {
         match status {
             404 if words.contains("No such image") => EngineError::ImageNotFound(words),
@@ -115,9 +115,11 @@ mod tests {
 
     #[test]
     fn a_missing_mount_source_is_named() {
-        let words = "invalid mount config for type \"bind\": bind source path does not exist: /projects/7";
-        let expected = EngineError::MountSourceMissing { path: "/projects/7".into(), words: words.into() };
-        assert_eq!(refused(400, words), expected);
+        for path in ["/projects/7", "/my: projects/7"] {
+            let words = format!("invalid mount config for type \"bind\": bind source path does not exist: {path}");
+            let expected = EngineError::MountSourceMissing { path: path.into(), words: words.clone() };
+            assert_eq!(refused(400, &words), expected);
+        }
     }
 
     #[test]
