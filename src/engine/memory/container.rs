@@ -19,9 +19,12 @@ pub(super) struct Container {
     pub(super) finished_at: Option<SystemTime>,
     pub(super) exit_code: Option<i64>,
     pub(super) oom_killed: bool,
+    /// A process was killed for memory. As with Docker, `oom_killed` tells so once the container ended.
+    pub(super) had_oom: bool,
     /// Ports at which a start of it has failed: the next one takes others.
     pub(super) refused_ports: HashSet<u16>,
-    pub(super) output: Vec<LogChunk>,
+    /// What was printed, with when the run that printed it was started.
+    pub(super) output: Vec<(Option<SystemTime>, LogChunk)>,
 }
 
 impl Container {
@@ -36,6 +39,7 @@ impl Container {
             finished_at: None,
             exit_code: None,
             oom_killed: false,
+            had_oom: false,
             refused_ports: HashSet::new(),
             output: Vec::new(),
         }
@@ -59,12 +63,19 @@ impl Container {
     pub(super) fn end(&mut self, exit_code: i64, at: SystemTime) {
         self.state = State::Exited;
         self.endpoints.clear();
+        self.oom_killed |= self.had_oom;
         (self.finished_at, self.exit_code) = (Some(at), Some(exit_code));
+    }
+
+    /// Whether `run` began at `started_at`. A run that does not tell when it began may be any.
+    pub(super) fn is_run(run: &RunId, started_at: Option<SystemTime>) -> bool {
+        run.started_at.is_none() || run.started_at == started_at
     }
 
     /// What was printed from `start` on.
     pub(super) fn printed(&self, start: LogStart) -> Vec<LogChunk> {
-        let wanted = self.output.iter().filter(|chunk| start.since.is_none_or(|since| chunk.at >= Some(since)));
+        let all = self.output.iter().map(|(_, chunk)| chunk);
+        let wanted = all.filter(|chunk| start.since.is_none_or(|since| chunk.at >= Some(since)));
         let mut chunks: Vec<_> = wanted.cloned().collect();
         if let Some(tail) = start.tail {
             let tail = usize::try_from(tail).unwrap_or(usize::MAX);

@@ -1,4 +1,5 @@
-//! What tests make happen on the engine in memory. Containers are named by their name or id.
+//! What tests make happen on the engine in memory. Containers are named by their name or id; to one that is not there, or
+//! does not run, nothing happens.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,8 +10,7 @@ use super::faults::{Call, Fault, Held};
 use super::world::Pull;
 use crate::engine::error::EngineError;
 use crate::engine::spec::{ContainerSpec, PortRange, Publish};
-use crate::engine::streams::{Change, PullProgress};
-use crate::engine::workload::State;
+use crate::engine::streams::PullProgress;
 use crate::lock::lock;
 
 /// What a process that was killed exits with: 128 and the number of SIGKILL.
@@ -29,7 +29,7 @@ impl MemoryEngine {
         self.shared.change(|world| _ = world.images.insert(image.to_owned()));
     }
 
-    /// How a pull of this image goes: its steps, and whether the image is there afterwards. Without it, it is.
+    /// How a pull of this image goes: its steps, then whether the image is there. Without it, it is.
     pub fn on_pull(&self, image: &str, steps: Vec<PullProgress>, result: Result<(), EngineError>) {
         self.shared.change(|world| drop(world.pulls.insert(image.to_owned(), Pull { steps, result })));
     }
@@ -92,28 +92,25 @@ impl MemoryEngine {
 
     /// A process in a container is killed for memory; the container lives on.
     pub fn oom_child(&self, name: &str) {
-        self.shared.change(|world| world.tell(name, Change::Oom));
+        self.shared.change(|world| world.oom(name));
     }
 
     /// A container ends because it used too much memory.
     pub fn oom_exit(&self, name: &str) {
         self.shared.change(|world| {
-            if let Ok(container) = world.find(name) {
-                container.oom_killed = true;
-            }
-            world.tell(name, Change::Oom);
+            world.oom(name);
             world.end(name, KILLED, false);
         });
     }
 
     /// `docker pause`
     pub fn pause(&self, name: &str) {
-        self.shared.change(|world| world.set_state(name, State::Paused));
+        self.shared.change(|world| world.set_paused(name, true));
     }
 
     /// `docker unpause`
     pub fn unpause(&self, name: &str) {
-        self.shared.change(|world| world.set_state(name, State::Running));
+        self.shared.change(|world| world.set_paused(name, false));
     }
 
     /// Somebody removes a container.

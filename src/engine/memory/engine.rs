@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use super::container::Container;
 use super::faults::{Call, Fault, Faults};
 use super::world::World;
 use crate::credentials::RegistryLogin;
@@ -70,12 +71,8 @@ impl Shared {
         result
     }
 
-    /// Makes a call: what is to happen to it happens.
-    async fn call<T>(
-        &self,
-        call: Call,
-        work: impl FnOnce(&mut World) -> Result<T, EngineError> + Send,
-    ) -> Result<T, EngineError> {
+    /// Begins a call: what is to happen to it happens. Gives the error in which its answer is lost, if it is.
+    async fn begin(&self, call: Call) -> Result<Option<EngineError>, EngineError> {
         let fault = lock(&self.faults).begin(call);
         let mut lost = None;
         match fault {
@@ -91,6 +88,16 @@ impl Shared {
         if lock(&self.faults).unreachable {
             return Err(unreachable());
         }
+        Ok(lost)
+    }
+
+    /// Makes a call.
+    async fn call<T>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&mut World) -> Result<T, EngineError> + Send,
+    ) -> Result<T, EngineError> {
+        let lost = self.begin(call).await?;
         let result = self.change(work);
         lost.map_or(result, Err)
     }
@@ -108,13 +115,17 @@ impl Engine for MemoryEngine {
 
     fn pull(&self, image: &str, _: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>> {
         let (shared, image) = (Arc::clone(&self.shared), image.to_owned());
-        let steps = async move {
-            match shared.call(Call::Pull, |world| world.pull(&image)).await {
-                Ok(steps) => stream::iter(steps.into_iter().map(Ok)).boxed(),
-                Err(error) => stream::once(async { Err(error) }).boxed(),
-            }
+        let begin = async move {
+            let lost = match shared.begin(Call::Pull).await {
+                Ok(lost) => lost,
+                Err(error) => return stream::once(async { Err(error) }).boxed(),
+            };
+            let steps = shared.change(|world| world.pull_steps(&image));
+            let end = stream::once(async move { lost.map_or(shared.change(|world| world.end_pull(&image)), Err) });
+            let failed = end.filter_map(|end| async { end.err().map(Err) });
+            stream::iter(steps.into_iter().map(Ok)).chain(failed).boxed()
         };
-        stream::once(steps).flatten().boxed()
+        stream::once(begin).flatten().boxed()
     }
 
     async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
@@ -147,9 +158,7 @@ impl Engine for MemoryEngine {
 
     async fn stop(&self, id: &str, _grace: Duration) -> Result<(), EngineError> {
         let stop = |world: &mut World| {
-            if world.find(id).is_ok_and(|container| container.runs()) {
-                world.end(id, STOPPED, true);
-            }
+            world.end(id, STOPPED, true);
             Ok(())
         };
         self.shared.call(Call::Stop, stop).await
@@ -223,8 +232,9 @@ fn output(shared: Arc<Shared>, run: RunId, read: usize) -> LogChunks {
                 let mut world = lock(&shared.world);
                 match world.find(&run.task) {
                     Ok(container) => {
-                        let runs = container.runs() && container.started_at == run.started_at;
-                        (container.output.get(read).cloned(), runs)
+                        let runs = container.runs() && Container::is_run(&run, container.started_at);
+                        let next = container.output.get(read).filter(|(began, _)| Container::is_run(&run, *began));
+                        (next.map(|(_, chunk)| chunk.clone()), runs)
                     }
                     Err(_) => (None, false),
                 }

@@ -1,7 +1,7 @@
 //! The engine in memory against what a Docker Engine does.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,9 +11,9 @@ use super::faults::Call;
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::spec::{ContainerSpec, Mount, PortRange, Publish, Secrets};
-use crate::engine::streams::{Change, LogStart};
+use crate::engine::streams::{Change, LogStart, PullProgress};
 use crate::engine::workload::State;
-use crate::id::PreviewId;
+use crate::id::{LABEL_OWNER, PreviewId};
 
 type Result<T = ()> = std::result::Result<T, EngineError>;
 
@@ -85,8 +85,25 @@ async fn ports_are_chosen_stepped_over_and_exhausted() -> Result {
     assert!(matches!(held, Err(EngineError::PortHeld { port: Some(3001), .. })));
     engine.start(&second, &Secrets::default()).await?;
     assert_eq!(port(&engine, &second).await?, Some(3002));
-    let third = engine.create(&spec("c", PortRange::one(3000))).await?;
+    let third = engine.create(&spec("c", PortRange { first: 3000, last: 3001 })).await?;
+    assert!(matches!(engine.start(&third, &Secrets::default()).await, Err(EngineError::PortHeld { .. })));
     assert!(matches!(engine.start(&third, &Secrets::default()).await, Err(EngineError::PortsExhausted(_))));
+    let fourth = engine.create(&spec("d", PortRange::one(3000))).await?;
+    let allocated = engine.start(&fourth, &Secrets::default()).await;
+    assert!(matches!(allocated, Err(EngineError::PortHeld { port: Some(3000), .. })));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_published_ports_have_two_ports_of_one_range() -> Result {
+    let engine = engine();
+    let mut spec = spec("a", PortRange { first: 3000, last: 3001 });
+    let second = Publish { port: 3001, bind_address: IpAddr::from(Ipv6Addr::LOCALHOST), ..spec.publish[0] };
+    spec.publish.push(second);
+    run(&engine, &spec).await?;
+    let endpoints = engine.inspect("a").await?.map(|found| found.endpoints).unwrap_or_default();
+    let told = |port: u16| endpoints.get(&port).map(ToString::to_string);
+    assert_eq!((told(3000).as_deref(), told(3001).as_deref()), (Some("127.0.0.1:3000"), Some("[::1]:3001")));
     Ok(())
 }
 
@@ -100,6 +117,72 @@ async fn a_second_start_is_another_run() -> Result {
     assert!(stopped.is_some_and(|found| found.state == State::Exited && found.exit_code == Some(143)));
     engine.start(&id, &Secrets::default()).await?;
     assert_ne!(engine.inspect("a").await?.map(|found| found.run), first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_oom_kill_of_a_child_is_flagged_once_the_container_ended_and_ever_after() -> Result {
+    let engine = engine();
+    let id = run(&engine, &spec("a", PortRange::one(3000))).await?;
+    engine.oom_child("a");
+    let flag = async || Ok::<_, EngineError>(engine.inspect("a").await?.map(|found| found.oom_killed));
+    assert_eq!(flag().await?, Some(false));
+    engine.stop(&id, Duration::from_secs(5)).await?;
+    assert_eq!(flag().await?, Some(true));
+    engine.start(&id, &Secrets::default()).await?;
+    assert_eq!(flag().await?, Some(true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_does_not_run_neither_ends_nor_pauses() -> Result {
+    let engine = engine();
+    run(&engine, &spec("a", PortRange::one(3000))).await?;
+    engine.exit("a", 3);
+    let told = engine.events(None, Some(engine.now())).count().await;
+    for act in [MemoryEngine::kill, MemoryEngine::pause, MemoryEngine::unpause, MemoryEngine::oom_exit] {
+        act(&engine, "a");
+    }
+    let found = engine.inspect("a").await?.map(|found| (found.state, found.exit_code));
+    assert_eq!(found, Some((State::Exited, Some(3))));
+    assert_eq!(engine.events(None, Some(engine.now())).count().await, told);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pull_tells_its_steps_before_it_ends_or_fails() -> Result {
+    let engine = MemoryEngine::new();
+    let step = PullProgress { layer: None, status: "Pulling".into(), current: None, total: None };
+    engine.on_pull("denied", vec![step.clone()], Err(EngineError::RegistryDenied("no".into())));
+    let told: Vec<_> = engine.pull("denied", None).collect().await;
+    assert_eq!(told, [Ok(step), Err(EngineError::RegistryDenied("no".into()))]);
+    assert!(!engine.has_image("denied").await?);
+    let mut left = engine.pull("node", None);
+    assert!(left.next().await.is_some_and(|step| step.is_ok()));
+    drop(left);
+    assert!(!engine.has_image("node").await?);
+    engine.fail_next_after(Call::Pull, EngineError::Unreachable("cut".into()));
+    let told: Vec<_> = engine.pull("node", None).collect().await;
+    assert_eq!(told.last(), Some(&Err(EngineError::Unreachable("cut".into()))));
+    assert!(engine.has_image("node").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_follows_a_run_hears_nothing_of_the_next() -> Result {
+    let engine = engine();
+    let id = run(&engine, &spec("a", PortRange::one(3000))).await?;
+    engine.print("a", "one");
+    let Some(found) = engine.inspect("a").await? else { return Err(EngineError::NotFound("a".into())) };
+    let mut output = engine.logs(&found.run, LogStart::default(), true);
+    assert!(output.next().await.is_some());
+    engine.print("a", "two");
+    engine.exit("a", 0);
+    engine.start(&id, &Secrets::default()).await?;
+    engine.print("a", "of the next run");
+    let rest: Result<Vec<_>> =
+        output.map(|chunk| chunk.map(|chunk| chunk.bytes)).collect::<Vec<_>>().await.into_iter().collect();
+    assert_eq!(rest?, [b"two\n".to_vec()]);
     Ok(())
 }
 
@@ -178,6 +261,7 @@ async fn a_listing_has_one_owners_containers_only() -> Result {
     let engine = engine();
     run(&engine, &spec("a", PortRange::one(3000))).await?;
     let _id = engine.run_foreign("b", HashMap::new());
+    let _no_preview = engine.run_foreign("c", HashMap::from([(LABEL_OWNER.into(), "me".into())]));
     let names =
         |found: Vec<crate::engine::workload::Workload>| found.into_iter().map(|one| one.name).collect::<Vec<_>>();
     assert_eq!(names(engine.list("me").await?), ["a"]);

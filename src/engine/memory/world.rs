@@ -1,15 +1,16 @@
 //! What the engine in memory holds: pure, without any waiting.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::container::Container;
 use crate::engine::error::EngineError;
-use crate::engine::spec::ContainerSpec;
+use crate::engine::spec::{ContainerSpec, Publish};
 use crate::engine::streams::{Change, EngineEvent, LogChunk, PullProgress};
 use crate::engine::workload::{State, Workload};
-use crate::id::LABEL_OWNER;
+use crate::id::{LABEL_OWNER, LABEL_PREVIEW};
 use crate::preview::Endpoint;
 
 /// 2026-01-01T00:00:00Z, in seconds since 1970.
@@ -90,8 +91,10 @@ impl World {
     }
 
     pub(super) fn list(&self, owner: &str, asked_at: Instant) -> Vec<Workload> {
-        let is_theirs =
-            |container: &&Container| container.spec.labels.get(LABEL_OWNER).is_some_and(|label| label == owner);
+        let is_theirs = |container: &&Container| {
+            let labels = &container.spec.labels;
+            labels.contains_key(LABEL_PREVIEW) && labels.get(LABEL_OWNER).is_some_and(|label| label == owner)
+        };
         self.containers.iter().filter(is_theirs).map(|container| container.workload(asked_at)).collect()
     }
 
@@ -104,12 +107,17 @@ impl World {
         id
     }
 
-    pub(super) fn pull(&mut self, image: &str) -> Result<Vec<PullProgress>, EngineError> {
-        let done = PullProgress { layer: None, status: "Download complete".into(), current: None, total: None };
-        let pull = self.pulls.get(image).cloned().unwrap_or(Pull { steps: vec![done], result: Ok(()) });
-        pull.result?;
+    /// What a pull tells before it ends.
+    pub(super) fn pull_steps(&self, image: &str) -> Vec<PullProgress> {
+        let done = || PullProgress { layer: None, status: "Download complete".into(), current: None, total: None };
+        self.pulls.get(image).map_or_else(|| vec![done()], |pull| pull.steps.clone())
+    }
+
+    /// A pull ends: the image is there, or not.
+    pub(super) fn end_pull(&mut self, image: &str) -> Result<(), EngineError> {
+        self.pulls.get(image).map_or(Ok(()), |pull| pull.result.clone())?;
         self.images.insert(image.to_owned());
-        Ok(pull.steps)
+        Ok(())
     }
 
     pub(super) fn create(&mut self, spec: &ContainerSpec) -> Result<String, EngineError> {
@@ -147,16 +155,14 @@ impl World {
         }
         let mut endpoints = HashMap::new();
         for publish in &spec.publish {
-            let range = publish.host_ports.first..=publish.host_ports.last;
-            let Some(port) = range.into_iter().find(|port| !refused.contains(port) && !self.is_published(*port)) else {
-                return Err(EngineError::PortsExhausted("Bind failed: all ports are allocated".into()));
-            };
+            let port = self.free_port(publish, &refused, &endpoints)?;
+            let host = bracketed(publish.bind_address);
             if self.held_ports.contains(&port) {
                 self.find(id)?.refused_ports.insert(port);
-                let words = format!("listen tcp4 {}:{port}: bind: address already in use", publish.bind_address);
+                let words = format!("listen tcp4 {host}:{port}: bind: address already in use");
                 return Err(EngineError::PortHeld { port: Some(port), words });
             }
-            endpoints.insert(publish.port, Endpoint { host: publish.bind_address.to_string(), port });
+            endpoints.insert(publish.port, Endpoint { host, port });
         }
         let at = self.tick();
         self.find(id)?.run(endpoints, at);
@@ -164,12 +170,32 @@ impl World {
         Ok(())
     }
 
-    fn is_published(&self, port: u16) -> bool {
-        self.containers.iter().any(|container| container.endpoints.values().any(|endpoint| endpoint.port == port))
+    /// The first port that no container has, not one of `chosen`, and not one of `refused` where there is a choice.
+    fn free_port(
+        &self,
+        publish: &Publish,
+        refused: &HashSet<u16>,
+        chosen: &HashMap<u16, Endpoint>,
+    ) -> Result<u16, EngineError> {
+        let range = publish.host_ports;
+        let published = self.containers.iter().flat_map(|container| container.endpoints.values());
+        let taken: HashSet<u16> = published.chain(chosen.values()).map(|endpoint| endpoint.port).collect();
+        if range.is_one() {
+            let port = range.first;
+            let host = bracketed(publish.bind_address);
+            let words = format!("Bind for {host}:{port} failed: port is already allocated");
+            let held = EngineError::PortHeld { port: Some(port), words };
+            return if taken.contains(&port) { Err(held) } else { Ok(port) };
+        }
+        let free = (range.first..=range.last).find(|port| !taken.contains(port) && !refused.contains(port));
+        free.ok_or_else(|| EngineError::PortsExhausted("Bind failed: all ports are allocated".into()))
     }
 
     /// Ends what runs in a container, by a signal where `signalled`.
     pub(super) fn end(&mut self, id: &str, exit_code: i64, signalled: bool) {
+        if !self.find(id).is_ok_and(|container| container.runs()) {
+            return;
+        }
         if signalled {
             self.tell(id, Change::Signalled);
         }
@@ -190,7 +216,8 @@ impl World {
     pub(super) fn print(&mut self, id: &str, stderr: bool, text: &str) {
         let at = Some(self.tick());
         if let Ok(container) = self.find(id) {
-            container.output.push(LogChunk { stderr, at, bytes: text.as_bytes().to_vec() });
+            let chunk = LogChunk { stderr, at, bytes: text.as_bytes().to_vec() };
+            container.output.push((container.started_at, chunk));
         }
     }
 
@@ -209,11 +236,28 @@ impl World {
         }
     }
 
-    /// Changes the state of a container, and tells of it.
-    pub(super) fn set_state(&mut self, name_or_id: &str, state: State) {
-        if let Ok(container) = self.find(name_or_id) {
-            container.state = state;
+    /// A process of a container is killed for memory.
+    pub(super) fn oom(&mut self, name_or_id: &str) {
+        if let Ok(container) = self.find(name_or_id)
+            && container.runs()
+        {
+            container.had_oom = true;
+            self.tell(name_or_id, Change::Oom);
         }
-        self.tell(name_or_id, Change::Other);
     }
+
+    /// Pauses a container that runs, or lets one that is paused go on.
+    pub(super) fn set_paused(&mut self, name_or_id: &str, paused: bool) {
+        let (from, to) = if paused { (State::Running, State::Paused) } else { (State::Paused, State::Running) };
+        if let Ok(container) = self.find(name_or_id)
+            && container.state == from
+        {
+            container.state = to;
+            self.tell(name_or_id, Change::Other);
+        }
+    }
+}
+
+fn bracketed(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
 }
