@@ -35,26 +35,6 @@ pub fn in_workspace(projects_dir: &Path, key: &PreviewId) -> PathBuf {
     Path::new(projects_dir.file_name().unwrap_or_default()).join(key.folder())
 }
 
-/// The path on the host of a folder inside a container. `mounts` are pairs of a path in the container and one on the host;
-/// the one with the longest fitting prefix decides. None: no mount holds the folder.
-///
-/// ```
-/// use std::path::{Path, PathBuf};
-/// use kosuke_docker::folder::on_host;
-///
-/// let mounts = [(PathBuf::from("/agent/projects"), PathBuf::from("/srv/projects"))];
-/// assert_eq!(on_host(Path::new("/agent/projects/7"), &mounts), Some("/srv/projects/7".into()));
-/// assert_eq!(on_host(Path::new("/tmp/7"), &mounts), None);
-/// ```
-#[must_use]
-pub fn on_host(folder: &Path, mounts: &[(PathBuf, PathBuf)]) -> Option<PathBuf> {
-    let fitting =
-        mounts.iter().filter_map(|(inside, outside)| Some((inside, outside, folder.strip_prefix(inside).ok()?)));
-    let (_, outside, rest) = fitting.max_by_key(|(inside, ..)| inside.components().count())?;
-    // A tmpfs has no source on the host, and hides the folder that a shorter prefix would find.
-    outside.is_absolute().then(|| if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,21 +44,6 @@ mod tests {
             Err(Error::ProjectFolder { problem, .. }) => problem,
             other => format!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn the_longest_mount_says_where_a_folder_is_on_the_host() {
-        let mounts = [
-            (PathBuf::from("/agent"), PathBuf::from("/home/me/kosuke/agent")),
-            (PathBuf::from("/agent/projects"), PathBuf::from("/var/lib/docker/volumes/p/_data")),
-            (PathBuf::from("/agent/tmp"), PathBuf::new()),
-        ];
-        let on_host = |folder: &str| on_host(Path::new(folder), &mounts);
-        assert_eq!(on_host("/agent/projects/7"), Some("/var/lib/docker/volumes/p/_data/7".into()));
-        assert_eq!(on_host("/agent/projects"), Some("/var/lib/docker/volumes/p/_data".into()));
-        assert_eq!(on_host("/agent/other/7"), Some("/home/me/kosuke/agent/other/7".into()));
-        assert_eq!(on_host("/agents/7"), None);
-        assert_eq!(on_host("/agent/tmp/7"), None);
     }
 
     #[tokio::test]

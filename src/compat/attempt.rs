@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::client::RunSpec;
-use super::service::Context;
+use super::context::Context;
 use crate::engine::{EngineError, PortRange, State, Workload};
 use crate::error::Error;
 use crate::id::PreviewId;

@@ -1,7 +1,7 @@
 //! Previews on a docker-py-compatible client that Python supplies. It does what the older service did, call for call,
 //! because that is what mocks of that client look for; the service on an engine knows nothing of it.
 //!
-//! - `client`: the seven calls that are made
+//! - `client`: the seven calls that are made; `context`: what the verbs share
 //! - `service`: the service; `attempt`: its start; `status`: what it tells; `streams`: output and sweep
 //!
 //! What differs: such a client starts what it creates, one host port is asked for, images and networks are its own affair,
@@ -12,6 +12,7 @@
 
 mod attempt;
 mod client;
+mod context;
 mod service;
 mod status;
 mod streams;

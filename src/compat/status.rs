@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::service::Context;
+use super::context::Context;
 use crate::engine::Workload;
 use crate::error::Error;
 use crate::id::PreviewId;

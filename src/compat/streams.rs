@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::service::Context;
+use super::context::Context;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::service::{LineJoiner, LogReader, LogWriter, SweepResult, in_use, open};

@@ -45,7 +45,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes it, killing it if it runs. When this returns it is gone and its name is free.
     async fn remove(&self, id: &str) -> Result<(), EngineError>;
 
-    /// The output of one run from `start` on: what is there, and with `follow` what comes, until it ends.
+    /// The output of a workload from `start` on: what is there, and with `follow` what comes, until this run ends. What
+    /// earlier runs printed is a part of it, unless `start` is later.
     fn logs(&self, run: &RunId, start: LogStart, follow: bool) -> LogChunks;
 
     /// What happens to workloads: what the engine still remembers after `since` (None: all of it), then what comes, to

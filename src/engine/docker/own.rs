@@ -10,7 +10,6 @@ use bollard::query_parameters::InspectContainerOptions;
 use super::client::Client;
 use super::mapping::{address, networks};
 use crate::engine::error::EngineError;
-use crate::folder;
 
 /// The container that this process runs in.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +39,7 @@ impl OwnContainer {
 
     /// A folder of this container on the host; None: it is in this container only.
     pub(super) fn on_host(&self, folder: &Path) -> Option<PathBuf> {
-        folder::on_host(folder, &self.mounts)
+        on_host(folder, &self.mounts)
     }
 }
 
@@ -53,6 +52,16 @@ fn own_container(found: ContainerInspectResponse) -> OwnContainer {
         host_network: mode.as_deref() == Some("host"),
         networks: networks(found_networks, |network| address(network.gateway.as_ref())),
     }
+}
+
+/// The path on the host of a folder inside a container. `mounts` are pairs of a path in the container and one on the host;
+/// the one with the longest fitting prefix decides. None: no mount holds the folder.
+fn on_host(folder: &Path, mounts: &[(PathBuf, PathBuf)]) -> Option<PathBuf> {
+    let fitting =
+        mounts.iter().filter_map(|(inside, outside)| Some((inside, outside, folder.strip_prefix(inside).ok()?)));
+    let (_, outside, rest) = fitting.max_by_key(|(inside, ..)| inside.components().count())?;
+    // A tmpfs has no source on the host, and hides the folder that a shorter prefix would find.
+    outside.is_absolute().then(|| if rest.as_os_str().is_empty() { outside.clone() } else { outside.join(rest) })
 }
 
 /// The container's id in `/proc/self/mountinfo`, None outside of a container. The engine binds `/etc/hostname` (and
@@ -75,6 +84,21 @@ mod tests {
     use super::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn the_longest_mount_says_where_a_folder_is_on_the_host() {
+        let mounts = [
+            (PathBuf::from("/agent"), PathBuf::from("/home/me/kosuke/agent")),
+            (PathBuf::from("/agent/projects"), PathBuf::from("/var/lib/docker/volumes/p/_data")),
+            (PathBuf::from("/agent/tmp"), PathBuf::new()),
+        ];
+        let on_host = |folder: &str| on_host(Path::new(folder), &mounts);
+        assert_eq!(on_host("/agent/projects/7"), Some("/var/lib/docker/volumes/p/_data/7".into()));
+        assert_eq!(on_host("/agent/projects"), Some("/var/lib/docker/volumes/p/_data".into()));
+        assert_eq!(on_host("/agent/other/7"), Some("/home/me/kosuke/agent/other/7".into()));
+        assert_eq!(on_host("/agents/7"), None);
+        assert_eq!(on_host("/agent/tmp/7"), None);
+    }
 
     #[test]
     fn the_id_is_in_the_mounts_of_a_container_only() {
