@@ -59,7 +59,7 @@ impl Reader {
     /// The output is quiet, or over: what was begun is whole.
     fn settle(&mut self, watch: &Watch) {
         let mut signals = Vec::new();
-        self.classifier.settle(&mut |signal| signals.push(signal));
+        self.classifier.flush(&mut |signal| signals.push(signal));
         self.tell(watch, signals);
     }
 
@@ -227,7 +227,7 @@ impl Inner {
             }
         };
         lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
-        classifier.settle(&mut |signal| _ = readiness.signal(signal));
+        classifier.flush(&mut |signal| _ = readiness.signal(signal));
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
         End {
             last_lines: lines.iter().map(|line| crate::readiness::without_passwords(line)).collect(),
