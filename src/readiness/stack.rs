@@ -15,10 +15,12 @@ pub(super) struct Stack {
     pub(super) marked: Option<Rule>,
     /// Second stage: lines that open the report of an error, or tell a problem of the environment.
     pub(super) errors: Option<Rule>,
-    /// Third stage: compilations, requests, updates, type checks.
+    /// Third stage: compilations, requests, type checks.
     pub(super) progress: Option<Rule>,
     /// Fourth stage: the server is up, or listens on a port.
     pub(super) ready: Option<Rule>,
+    /// Fifth stage: modules were updated in the browser.
+    pub(super) updates: Option<Rule>,
     /// Last stage: how a line of the server starts that ends a report and says nothing else. At least three bytes each.
     pub(super) ends: &'static [&'static str],
     /// The words of its error reports.
@@ -65,6 +67,7 @@ impl Stack {
         errors: None,
         progress: None,
         ready: None,
+        updates: None,
         ends: &[],
         report: ReportWords::DEFAULT,
     };

@@ -59,7 +59,7 @@ impl KindWord {
 static WORDS: Finder = Finder::new(&join::<_, { WORD_GROUPS }>(&WORD_LISTS, &[]));
 static STARTS: Prefixes = Prefixes::new(all!(starts));
 static ENDS: Prefixes = Prefixes::new(all!(ends));
-static RULES: [PlacedRule; RULE_COUNT] = rules();
+const RULES: [PlacedRule; RULE_COUNT] = rules();
 
 const WORD_LISTS: [&[&[&str]]; STACKS.len() + 1] = {
     const ENDS: &[&[&str]] = &[all!(ends)];
@@ -86,7 +86,7 @@ struct PlacedRule {
     read: for<'a> fn(&Line<'a>, Groups) -> Option<Marker<'a>>,
 }
 
-const STAGES: usize = 4;
+const STAGES: usize = 5;
 
 const fn rule(stack: usize, stage: usize) -> Option<Rule> {
     let stack = &STACKS[stack];
@@ -94,7 +94,8 @@ const fn rule(stack: usize, stage: usize) -> Option<Rule> {
         0 => stack.marked,
         1 => stack.errors,
         2 => stack.progress,
-        _ => stack.ready,
+        3 => stack.ready,
+        _ => stack.updates,
     }
 }
 
@@ -127,6 +128,22 @@ const fn rules() -> [PlacedRule; RULE_COUNT] {
     rules
 }
 
+/// Which rules read a line with a word of a group, one bit for each: most lines have words of one or two.
+static RULES_OF: [u64; 64] = {
+    let mut of = [0; 64];
+    let mut at = 0;
+    while at < RULE_COUNT {
+        let mut bit = 0;
+        while bit < 64 {
+            of[bit] |= (RULES[at].groups >> bit & 1) << at;
+            bit += 1;
+        }
+        at += 1;
+    }
+    of
+};
+const _: () = assert!(RULE_COUNT <= 64, "a rule needs a bit");
+
 /// Which words of the stacks a line contains, one bit for each group. Without any, the line means nothing.
 #[derive(Clone, Copy)]
 pub(super) struct LineWords(u64);
@@ -145,12 +162,18 @@ impl LineWords {
 /// What a line means, where it means anything. The words are those of the line.
 pub(super) fn read(printed: &str, words: LineWords) -> Option<Marker<'_>> {
     let line = Line::new(printed);
-    for rule in &RULES {
-        if words.0 & rule.groups != 0
-            && let Some(marker) = (rule.read)(&line, Groups(words.0 >> rule.offset))
-        {
+    let mut rules = 0;
+    let mut left = words.0;
+    while left != 0 {
+        rules |= RULES_OF[left.trailing_zeros() as usize];
+        left &= left - 1;
+    }
+    while rules != 0 {
+        let rule = &RULES[rules.trailing_zeros() as usize];
+        if let Some(marker) = (rule.read)(&line, Groups(words.0 >> rule.offset)) {
             return Some(marker);
         }
+        rules &= rules - 1;
     }
     // A tag after a clock: `06:44:32 [content] Synced content`.
     let tagged = line.after_clock.is_some_and(|body| body.starts_with('['));

@@ -7,6 +7,7 @@ static BARS: Prefixes = Prefixes::new(&["|", "│", "┃"]);
 static CALLS: Prefixes = Prefixes::new(&[": ", "at ", "⁃ "]);
 
 /// Whether the line is one of a frame of code, or of a stack trace. It may quote anything.
+#[inline]
 pub(in super::super) fn is_frame(line: &[u8]) -> bool {
     let text = line.trim_ascii_start();
     let rest = text.strip_prefix(b">").unwrap_or(text).trim_ascii_start();
@@ -40,6 +41,7 @@ pub(super) enum FrameLine<'a> {
 impl<'a> Frame<'a> {
     /// Reads a line: Babel `> 1 | code`, SWC ` 1 | code` below `,-[file:1:1]`, esbuild ` 1 │ code`. `text` is the line
     /// without white space at its ends, `first` its first byte.
+    #[inline]
     pub(super) fn read(&mut self, line: &'a str, text: &'a str, first: u8) -> FrameLine<'a> {
         // Most lines of a report start with a letter, and no line of a frame does.
         if first.is_ascii_alphabetic() {

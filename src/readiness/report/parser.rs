@@ -73,6 +73,7 @@ impl<'a> ReportParser<'a> {
     }
 
     /// Reads a line of a stack trace.
+    #[inline]
     fn call(&mut self, call: &'a str) {
         self.called = true;
         if self.call.is_none() && self.stated.is_none_or(|stated| stated.line.is_none()) && !is_foreign(call) {
@@ -81,6 +82,7 @@ impl<'a> ReportParser<'a> {
     }
 
     /// Reads the places that a line states. Gives the rest of the line. None: the line says nothing else.
+    #[inline]
     fn places(&mut self, text: &'a str) -> Option<&'a str> {
         let mut body = body(text);
         let evaluating = body.strip_prefix("Error when evaluating SSR module");
@@ -115,6 +117,7 @@ impl<'a> ReportParser<'a> {
     }
 
     /// Reads what a line says beside places.
+    #[inline]
     fn text(&mut self, text: &'a str, body: &'a str, strict: bool) {
         if body.is_empty()
             || body.starts_with("http")

@@ -10,7 +10,7 @@
 //! 3. For the rest, write `stacks/<name>.rs` with a `STACK`. `sveltekit.rs` is the shortest one to start from.
 //!    - `words`: a line without any of these words is not read, so each rule needs one. Choose words that are rare in
 //!      other output. All stacks together have room for 64 different words.
-//!    - `marked`, `errors`, `progress`, `ready`: rules that read one line. [`Stack`] says in which order they run.
+//!    - `marked`, `errors`, `progress`, `ready`, `updates`: rules that read one line. [`Stack`] says in which order they run.
 //!    - `report`: the words of its error reports. A [`Format`] of its own is needed only when its reports end, or are
 //!      cleared, unlike those of the other servers.
 //! 4. Name it here: a `mod` line, and its place in [`STACKS`]. Where two stacks read the same line, the first wins.

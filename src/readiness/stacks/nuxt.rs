@@ -17,7 +17,8 @@ groups! {
 pub(super) const STACK: Stack = Stack {
     words: WORDS,
     errors: Some(Rule { groups: Word::bits(&[Word::Error]), read: error }),
-    progress: Some(Rule { groups: Word::bits(&[Word::Built, Word::Update]), read: progress }),
+    progress: Some(Rule { groups: Word::bits(&[Word::Built]), read: built }),
+    updates: Some(Rule { groups: Word::bits(&[Word::Update]), read: updated }),
     report: ReportWords {
         continues: &["ℹ Error"],
         prefixes: &["ERROR  ", "ℹ ", "[request error] ", "[unhandled] ", "[GET] "],
@@ -46,10 +47,12 @@ fn error<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
     line.text.starts_with("ERROR  ").then_some(Marker::Opens(&REPORT))
 }
 
-/// `✔ Vite server built in 63ms`, `[nitro] ✔ Nuxt Nitro server built in 944ms`, `ℹ hmr update /app.vue`.
-fn progress<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
-    if words.has(Word::Built) && line.text.contains("server built in") {
-        return Some(Marker::Compiled);
-    }
+/// `✔ Vite server built in 63ms`, `[nitro] ✔ Nuxt Nitro server built in 944ms`.
+fn built<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
+    line.text.contains("server built in").then_some(Marker::Compiled)
+}
+
+/// `ℹ hmr update /app.vue`, `ℹ page reload app.vue`.
+fn updated<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
     line.text.strip_prefix("ℹ ").and_then(vite::update)
 }

@@ -13,7 +13,14 @@ pub(in super::super) const STACK: Stack = Stack {
     report: ReportWords {
         prefixes: &["❌ "],
         headlines: &["Prisma schema validation", "Error code:"],
-        environment: SPELLINGS,
+        environment: &[
+            "nvironment variable",
+            "nvironment Variable",
+            "NVIRONMENT VARIABLE",
+            "nv var",
+            "NV VAR",
+            "process.env",
+        ],
         ..ReportWords::DEFAULT
     },
     ..Stack::DEFAULT

@@ -30,16 +30,21 @@ const BEFORE_PORT: [Word; 7] = [
 
 pub(in super::super) const STACK: Stack = Stack {
     words: WORDS,
-    ready: Some(Rule { groups: Word::bits(&BEFORE_PORT) | Word::bits(&[Word::ReadyIn, Word::Local]), read: ready }),
+    // A stage earlier than `ready`: such a line tells no port, whatever else it says.
+    progress: Some(Rule { groups: Word::bits(&[Word::ReadyIn]), read: ready_in }),
+    ready: Some(Rule { groups: Word::bits(&BEFORE_PORT) | Word::bits(&[Word::Local]), read: listening }),
     ..Stack::DEFAULT
 };
 
-/// `✓ Ready in 791ms`, `➜  Local:   http://localhost:3000/`, `Server listening on port 3000`.
-fn ready<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
+/// `✓ Ready in 791ms`, `VITE v7.3.8  ready in 322 ms`.
+fn ready_in<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
+    let rest = words.after(Word::ReadyIn, line.text)?;
+    rest.starts_with(|first: char| first.is_ascii_digit()).then_some(Marker::Ready(None))
+}
+
+/// `➜  Local:   http://localhost:3000/`, `Server listening on port 3000`.
+fn listening<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let text = line.text;
-    if words.after(Word::ReadyIn, text).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) {
-        return Some(Marker::Ready(None));
-    }
     let local = text.trim_start_matches(['➜', '┃', '-', '>', ' ']);
     if let Some(rest) = local.strip_prefix("Local") {
         let port = rest.trim_start_matches([':', ' ']).strip_prefix("http").and_then(url_port)?;
