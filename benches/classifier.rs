@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) -> usize {
             signals += 1;
         });
     }
-    classifier.settle(&mut |_| signals += 1);
+    classifier.flush(&mut |_| signals += 1);
     signals
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kosuke_docker::preview::{CompileError, ErrorKind};
-use kosuke_docker::readiness::{Classifier, Ends, Patterns, Problem, Readiness, Signal};
+use kosuke_docker::readiness::{Classifier, ClearedBy, Patterns, Problem, Readiness, Signal};
 use proptest::prelude::*;
 
 /// Each log without the engine's timestamps.
@@ -34,7 +34,7 @@ fn signals(chunks: &[(bool, &[u8])]) -> Vec<Signal> {
     for (stderr, bytes) in chunks {
         classifier.push(*stderr, bytes, &mut |signal| signals.push(signal));
     }
-    classifier.settle(&mut |signal| signals.push(signal));
+    classifier.flush(&mut |signal| signals.push(signal));
     assert!(!classifier.is_open());
     signals
 }
@@ -56,7 +56,8 @@ fn told(log: &[u8]) -> Vec<String> {
     let mut readiness = Readiness::default();
     for signal in signals(&[(false, log)]) {
         if let Signal::Error(error, ends) = signal {
-            readiness.signal(Signal::Error(error, if ends == Ends::Unconfirmed { ends } else { Ends::Answer }));
+            readiness
+                .signal(Signal::Error(error, if ends == ClearedBy::Unconfirmed { ends } else { ClearedBy::Answer }));
         }
     }
     readiness.answer(500, 0);
@@ -485,7 +486,7 @@ fn own_patterns() {
         readiness.signal(signal);
     });
     assert!(readiness.is_up() && classifier.is_open());
-    classifier.settle(&mut |signal| {
+    classifier.flush(&mut |signal| {
         readiness.signal(signal);
     });
     assert!(readiness.errors()[0].message.contains("wrong type"));
@@ -508,7 +509,7 @@ fn long_lines_and_endless_reports_take_little_memory_and_time() {
     classifier.push(true, " ⨯ ./app/page.js\n".as_bytes(), &mut sink);
     classifier.push(true, &b"    at f (/app/a.js:1:2)\n".repeat(1 << 16), &mut sink);
     classifier.push(true, &vec![b' '; 1 << 20], &mut sink);
-    classifier.settle(&mut sink);
+    classifier.flush(&mut sink);
     assert!(count <= 1);
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
 }

@@ -11,7 +11,7 @@ fn read<'a>(chunks: impl Iterator<Item = (bool, &'a [u8])>) -> Vec<Signal> {
     for (stderr, bytes) in chunks {
         classifier.push(stderr, bytes, &mut |signal| signals.push(signal));
     }
-    classifier.settle(&mut |signal| signals.push(signal));
+    classifier.flush(&mut |signal| signals.push(signal));
     assert!(!classifier.is_open());
     signals
 }

@@ -1,33 +1,35 @@
-//! Pure: log bytes and answers in, readiness out. No I/O, no clock.
+//! Pure: output and answers in, readiness out. No I/O, no clock.
 //!
-//! Bytes become plain lines (`lines.rs`), a line means something (`marker.rs`), lines about one error are a block
-//! (`block.rs`), a block becomes errors (`report.rs`, `place.rs`), and all of it signals (`classify.rs`).
-//! [`Readiness`] is what signals and answers add up to (`tracker.rs`).
+//! - `lines.rs` splits bytes into lines without escape sequences.
+//! - `stacks/` has a file for each dev server: its words, rules and reports. `stack.rs`, `line.rs` and `format.rs` are
+//!   what these files are made of. `tables.rs` joins all stacks and reads a line.
+//! - `report/` collects the lines about one error and reads the error from them.
+//! - `classifier.rs` turns all of it into signals.
+//! - `tracker.rs` has [`Readiness`]: what signals and answers add up to.
 
-mod block;
-mod classify;
+mod classifier;
+mod excerpt;
+mod format;
+mod line;
 mod lines;
-mod marker;
 mod patterns;
 mod place;
+mod prepare;
 mod problem;
 mod redact;
 mod report;
 mod signal;
+mod stack;
+mod stacks;
+mod tables;
 mod tracker;
 mod words;
 
-pub use classify::Classifier;
+pub use classifier::Classifier;
 pub use lines::LineSplitter;
 pub use patterns::Patterns;
+pub use prepare::prepare;
 pub use problem::Problem;
 pub use redact::without_passwords;
-pub use signal::{Ends, Signal};
+pub use signal::{ClearedBy, Signal};
 pub use tracker::Readiness;
-
-/// Builds what is built at first use. A fork while another thread builds it would leave the child waiting for ever.
-pub fn prepare() {
-    place::prepare();
-    redact::prepare();
-    report::prepare();
-}

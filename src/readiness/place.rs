@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::{memchr, memchr2, memmem};
 
-use super::words::Beginnings;
+use super::words::Prefixes;
 
 /// A file as it was printed, and the position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub(super) fn anywhere(text: &str) -> Option<Place<'_>> {
 }
 
 /// What stands before a path of the project.
-static ROOTS: Beginnings = Beginnings::new(&[
+static ROOTS: Prefixes = Prefixes::new(&[
     "webpack-internal:///",
     "file://",
     "turbopack:///",
@@ -144,7 +144,7 @@ pub(super) fn in_project(file: &str) -> Option<&str> {
     if file == "..vue" {
         return Some("app.vue");
     }
-    while let Some(shorter) = ROOTS.after(file) {
+    while let Some(shorter) = ROOTS.strip(file) {
         file = shorter;
     }
     // A kit names the modules of the project from its root.
@@ -154,7 +154,7 @@ pub(super) fn in_project(file: &str) -> Option<&str> {
     (!is_foreign(file) && is_source(file)).then_some(file)
 }
 
-static FOREIGN: Beginnings = Beginnings::new(&["node:", ".next/"]);
+static FOREIGN: Prefixes = Prefixes::new(&["node:", ".next/"]);
 static PACKAGES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("node_modules/"));
 
 /// Builds what is built at first use.
@@ -164,7 +164,7 @@ pub(super) fn prepare() {
 
 /// Whether a path, or a call that holds one, is the code of others.
 pub(super) fn is_foreign(text: &str) -> bool {
-    FOREIGN.begin(text.as_bytes()) || PACKAGES.find(text.as_bytes()).is_some()
+    FOREIGN.start(text.as_bytes()) || PACKAGES.find(text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

@@ -1,46 +1,46 @@
-//! What the output of a dev server says, one thing at a time.
+//! What the output of a dev server says, one statement at a time.
 
 use super::problem::Problem;
 use crate::preview::CompileError;
 
-/// Something that a dev server said. [`super::Readiness`] holds what it adds up to.
+/// One statement of a dev server. [`super::Readiness`] holds what all statements add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// The server is up. Modern ones have compiled nothing yet.
+    /// The server is up. Most servers have compiled nothing yet.
     Ready,
     /// The server listens on this port.
     Listening(u16),
-    /// It began to compile: what it prints next replaces what it printed of the same files.
+    /// A compilation started. Its errors replace the earlier errors of the same files.
     Compiling,
-    /// Something was compiled. Some servers print it while the page is broken, so it is a hint only.
+    /// Something was compiled. Some servers print this while the page is broken, so it is only a hint.
     Compiled,
     /// The page was answered with 200.
     Answered,
-    /// On stacks whose log decides: all was built, nothing is broken any more.
+    /// Everything was built without errors. Printed by servers whose log is the only source of truth.
     Rebuilt,
-    /// A type check ended with so many errors: what it did not print again is mended.
+    /// A type check ended with this number of errors. Errors that it did not print again are fixed.
     Checked(u32),
-    /// Vite sent this module anew to the browser, or reloads the whole page (None).
+    /// Vite sent an update of this module to the browser. With None, it reloads the whole page.
     Updated(Option<String>),
-    /// An error about the project, and what ends it.
-    Error(CompileError, Ends),
+    /// An error of the project, and what clears it.
+    Error(CompileError, ClearedBy),
     /// A problem of the environment.
     Problem(Problem),
 }
 
-/// What ends an error.
+/// The event that clears an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ends {
-    /// A good answer of the page: the server shows the error as a 500.
+pub enum ClearedBy {
+    /// A good answer of the page. The server answers with a 500 while the error stands.
     Answer,
-    /// The module's own good answer, or its update: the page is answered with 200 all the same.
+    /// A good answer of the module itself, or an update of it. The page is answered with 200 all the time.
     Module,
-    /// As [`Self::Module`], on Nuxt: components are served below another path, and a reload says nothing.
+    /// As [`Self::Module`], for Nuxt: it serves components below another path, and a page reload clears nothing.
     Component,
-    /// The log's word that all was built.
+    /// A build without errors, told by the log.
     Rebuilt,
     /// The next type check.
     Checked,
-    /// Nobody knows that it is one until the page is answered with a 500; then as [`Self::Answer`].
+    /// An exception that counts as an error only when the page is then answered with a 500; then as [`Self::Answer`].
     Unconfirmed,
 }

@@ -1,7 +1,7 @@
 //! What the signals and the answers of one container add up to.
 
 use super::problem::Problem;
-use super::signal::{Ends, Signal};
+use super::signal::{ClearedBy, Signal};
 use crate::preview::{CompileError, ErrorKind};
 
 /// More errors than this are not kept: a broken project has few, and the first ones tell.
@@ -17,7 +17,7 @@ pub struct Readiness {
     problem: Option<Problem>,
     /// What stands, in the order in which it was first printed, and beside it what is known of each.
     errors: Vec<CompileError>,
-    facts: Vec<Facts>,
+    clearances: Vec<Clearance>,
     /// Exceptions that nobody marked: errors only if the page is then answered with a 500.
     unconfirmed: Vec<(CompileError, u64)>,
     /// Counts what bears on errors: what was printed, and when modules were mended.
@@ -30,8 +30,8 @@ pub struct Readiness {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Facts {
-    ends: Ends,
+struct Clearance {
+    cleared_by: ClearedBy,
     /// What its updates call the module.
     path: Option<String>,
     /// The path that it is served at.
@@ -66,21 +66,23 @@ impl Readiness {
             Signal::Rebuilt => {
                 self.ready = true;
                 self.round += 1;
-                self.keep(|_, facts| facts.ends != Ends::Rebuilt);
+                self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Rebuilt);
             }
             Signal::Checked(errors) => {
                 let checks = self.checks;
-                self.keep(|_, facts| facts.ends != Ends::Checked || errors > 0 && facts.checks == checks);
+                self.keep(|_, clearance| {
+                    clearance.cleared_by != ClearedBy::Checked || errors > 0 && clearance.checks == checks
+                });
                 self.checks += 1;
             }
             Signal::Updated(path) => self.updated(path.as_deref()),
-            Signal::Error(error, Ends::Unconfirmed) => {
+            Signal::Error(error, ClearedBy::Unconfirmed) => {
                 self.events += 1;
                 if self.unconfirmed.len() < MAX_ERRORS {
                     self.unconfirmed.push((error, self.events));
                 }
             }
-            Signal::Error(error, ends) => self.error(error, ends),
+            Signal::Error(error, cleared_by) => self.error(error, cleared_by),
             Signal::Problem(problem) => {
                 if self.problem.as_ref().is_none_or(|known| known.weight() <= problem.weight()) {
                     self.problem = Some(problem);
@@ -101,16 +103,16 @@ impl Readiness {
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
             (self.ready, self.answered) = (true, true);
-            self.keep(|_, facts| facts.ends != Ends::Answer || facts.at > mark);
+            self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Answer || clearance.at > mark);
             self.unconfirmed.retain(|(_, at)| *at > mark);
             return;
         }
         // The page shows what is broken: from now on its good answer tells that nothing is.
-        for facts in self.facts.iter_mut().filter(|facts| facts.ends.is_module()) {
-            facts.ends = Ends::Answer;
+        for clearance in self.clearances.iter_mut().filter(|clearance| clearance.cleared_by.is_module()) {
+            clearance.cleared_by = ClearedBy::Answer;
         }
         for (error, _) in std::mem::take(&mut self.unconfirmed) {
-            self.error(error, Ends::Answer);
+            self.error(error, ClearedBy::Answer);
         }
     }
 
@@ -119,7 +121,7 @@ impl Readiness {
         let Some(asked) = self.broken_module().map(str::to_owned) else { return };
         // A module that was mended meanwhile left another one in its place, which was not asked for.
         if status == 200 && self.mended <= mark {
-            self.mend(|facts| facts.at <= mark && facts.address.as_ref() == Some(&asked));
+            self.mend(|clearance| clearance.at <= mark && clearance.address.as_ref() == Some(&asked));
         }
     }
 
@@ -181,8 +183,8 @@ impl Readiness {
     /// whether it is mended.
     #[must_use]
     pub fn broken_module(&self) -> Option<&str> {
-        let mut broken = self.facts.iter().filter(|facts| facts.ends.is_module());
-        broken.find_map(|facts| facts.address.as_deref())
+        let mut broken = self.clearances.iter().filter(|clearance| clearance.cleared_by.is_module());
+        broken.find_map(|clearance| clearance.address.as_deref())
     }
 
     fn listening(&mut self, port: u16) {
@@ -193,70 +195,71 @@ impl Readiness {
     }
 
     fn updated(&mut self, path: Option<&str>) {
-        self.mend(|facts| match (path, &facts.path) {
+        self.mend(|clearance| match (path, &clearance.path) {
             (Some(path), Some(broken)) => path == broken,
             // Nuxt says so for a component that is still broken, too.
-            (None, Some(_)) => facts.ends != Ends::Component,
+            (None, Some(_)) => clearance.cleared_by != ClearedBy::Component,
             (_, None) => true,
         });
     }
 
-    fn mend(&mut self, is_mended: impl Fn(&Facts) -> bool) {
+    fn mend(&mut self, is_mended: impl Fn(&Clearance) -> bool) {
         self.events += 1;
         self.mended = self.events;
-        self.keep(|_, facts| !facts.ends.is_module() || !is_mended(facts));
+        self.keep(|_, clearance| !clearance.cleared_by.is_module() || !is_mended(clearance));
     }
 
-    fn keep(&mut self, stands: impl Fn(&CompileError, &Facts) -> bool) {
-        let keep: Vec<bool> = self.errors.iter().zip(&self.facts).map(|(error, facts)| stands(error, facts)).collect();
-        let (mut errors, mut facts) = (keep.iter(), keep.iter());
+    fn keep(&mut self, stands: impl Fn(&CompileError, &Clearance) -> bool) {
+        let known = self.errors.iter().zip(&self.clearances);
+        let keep: Vec<bool> = known.map(|(error, clearance)| stands(error, clearance)).collect();
+        let (mut errors, mut clearances) = (keep.iter(), keep.iter());
         self.errors.retain(|_| errors.next().is_none_or(|keep| *keep));
-        self.facts.retain(|_| facts.next().is_none_or(|keep| *keep));
+        self.clearances.retain(|_| clearances.next().is_none_or(|keep| *keep));
     }
 
-    fn error(&mut self, error: CompileError, ends: Ends) {
+    fn error(&mut self, error: CompileError, cleared_by: ClearedBy) {
         self.events += 1;
         let (at, round, checks) = (self.events, self.round, self.checks);
         let within = error.file.as_deref().filter(|file| !file.starts_with(['.', '/']));
         let path = within.map(|file| format!("/{file}"));
-        let (path, address) = match ends {
+        let (path, address) = match cleared_by {
             // Scripts are answered with 200 there, broken or not; with one of them broken the page is not.
-            Ends::Component => {
+            ClearedBy::Component => {
                 let path = path.filter(|path| path.rsplit('.').next() == Some("vue"));
                 let address = path.as_ref().map(|path| format!("/_nuxt{path}"));
                 (path, address)
             }
             _ => (path.clone(), path),
         };
-        let new = Facts { ends, path, address, at, round, checks };
+        let new = Clearance { cleared_by, path, address, at, round, checks };
         if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
             self.errors[known].take_in(error);
-            // What the page shows, its answer ends.
-            let ends = if self.facts[known].ends == Ends::Answer { Ends::Answer } else { ends };
-            self.facts[known] = Facts { ends, ..new };
+            // Once the page has shown the error, its answer clears it.
+            let shown = self.clearances[known].cleared_by == ClearedBy::Answer;
+            self.clearances[known] = if shown { Clearance { cleared_by: ClearedBy::Answer, ..new } } else { new };
             return;
         }
-        self.keep(|known, facts| {
+        self.keep(|known, clearance| {
             let file = known.file.is_some() && known.file == error.file;
-            let replaced = facts.ends == ends
-                && match ends {
+            let replaced = clearance.cleared_by == cleared_by
+                && match cleared_by {
                     // All that is broken is printed at every build.
-                    Ends::Rebuilt | Ends::Checked => facts.round < round,
+                    ClearedBy::Rebuilt | ClearedBy::Checked => clearance.round < round,
                     // One at a time is told of a module.
-                    Ends::Module | Ends::Component => file && known.line.is_some() && error.line.is_some(),
-                    Ends::Answer | Ends::Unconfirmed => file && facts.round < round,
+                    ClearedBy::Module | ClearedBy::Component => file && known.line.is_some() && error.line.is_some(),
+                    ClearedBy::Answer | ClearedBy::Unconfirmed => file && clearance.round < round,
                 };
             let syntax = file && known.kind == ErrorKind::Syntax && error.kind == ErrorKind::Syntax;
             !replaced && !syntax
         });
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(error);
-            self.facts.push(new);
+            self.clearances.push(new);
         }
     }
 }
 
-impl Ends {
+impl ClearedBy {
     fn is_module(self) -> bool {
         matches!(self, Self::Module | Self::Component)
     }

@@ -1,41 +1,33 @@
-//! Looking for words in a text, quickly.
+//! Fast searches for many words in one text, and small helpers for text.
 
 use std::borrow::Cow;
 
-/// Names groups of words, and lists them for a [`Finder`] in the order of their names.
-macro_rules! groups {
-    ($(#[$meta:meta])* $names:ident, $words:ident: $($name:ident = $($word:literal)|+),* $(,)?) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy)]
-        enum $names { $($name),* }
-        const $words: &[&[&str]] = &[$(&[$($word),+]),*];
-    };
-}
-pub(super) use groups;
-
-/// So many bytes at the head of each word are looked for; where they stand, the whole word is.
+/// The finder compares so many bytes at the start of each word first, and the whole word where they match.
 const HEAD: usize = 4;
 
-/// Finds many words in one pass, also where they overlap. A bit stands for each: an automaton, which must know its state
-/// before it takes the next byte, needs half as long again.
+/// The finder keeps one bit for each word.
+const MAX_WORDS: usize = 64;
+
+/// Finds many words in one pass, also where they overlap. It keeps one bit for each word: an automaton must know its
+/// state before it takes the next byte, and takes half as long again.
 #[derive(Debug)]
 pub(super) struct Finder {
-    /// The words, and which group each is of.
-    words: [(&'static str, usize); 64],
-    /// Which words have a byte at each place of their heads. A word of three bytes goes on with any.
+    /// The words, and a bit for each group that a word belongs to.
+    words: [(&'static str, u64); MAX_WORDS],
+    /// For each byte at each position of the head, the words that have it there. A word of three bytes takes any fourth.
     heads: [[u64; 256]; HEAD],
 }
 
 impl Finder {
-    /// Takes groups of words of three bytes or more, at most 64 in all.
+    /// Takes at most 64 groups, and at most 64 different words of three bytes or more.
     pub(super) const fn new(groups: &[&[&'static str]]) -> Self {
-        let mut finder = Self { words: [("", 0); 64], heads: [[0; 256]; HEAD] };
-        let (mut count, mut group) = (0, 0);
+        assert!(groups.len() <= 64, "the finder takes at most 64 groups");
+        let mut finder = Self { words: [("", 0); MAX_WORDS], heads: [[0; 256]; HEAD] };
+        let mut group = 0;
         while group < groups.len() {
             let mut index = 0;
             while index < groups[group].len() {
-                finder.add(count, groups[group][index], group);
-                count += 1;
+                finder.add(groups[group][index], group);
                 index += 1;
             }
             group += 1;
@@ -43,9 +35,14 @@ impl Finder {
         finder
     }
 
-    const fn add(&mut self, index: usize, word: &'static str, group: usize) {
-        assert!(word.len() >= HEAD - 1, "a word is too short");
-        self.words[index] = (word, group);
+    const fn add(&mut self, word: &'static str, group: usize) {
+        assert!(word.len() >= HEAD - 1, "a word is too short for the finder");
+        let mut index = 0;
+        while index < MAX_WORDS && !self.words[index].0.is_empty() && !is_same(self.words[index].0, word) {
+            index += 1;
+        }
+        assert!(index < MAX_WORDS, "the finder takes at most 64 different words");
+        self.words[index] = (word, self.words[index].1 | 1 << group);
         let mut at = 0;
         while at < HEAD {
             let mut byte = 0;
@@ -59,7 +56,7 @@ impl Finder {
         }
     }
 
-    /// The groups that the text holds a word of, a bit for each.
+    /// The groups that the text contains a word of, one bit for each.
     pub(super) fn find(&self, text: &[u8]) -> u64 {
         let mut found = 0;
         let mut look = |a: u8, b: u8, c: u8, d: u8, at: usize| {
@@ -80,28 +77,39 @@ impl Finder {
         found
     }
 
-    /// The groups of those of the words that the text begins with.
-    // Rare, and within the loop it takes registers that the loop needs.
+    /// The groups of those of the words that the text starts with.
+    // Called rarely. Inlined, it would take registers that the loop needs.
     #[inline(never)]
     fn groups(&self, mut words: u64, text: &[u8]) -> u64 {
         let mut groups = 0;
         while words != 0 {
-            let (word, group) = self.words[words.trailing_zeros() as usize];
-            groups |= u64::from(text.starts_with(word.as_bytes())) << group;
+            let (word, of) = self.words[words.trailing_zeros() as usize];
+            if text.starts_with(word.as_bytes()) {
+                groups |= of;
+            }
             words &= words - 1;
         }
         groups
     }
 }
 
-/// Words that a text may begin with. Most texts begin with none, which their first byte tells.
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// Words that a text may start with. Most texts start with none, and their first byte shows it.
 #[derive(Debug)]
-pub(super) struct Beginnings {
+pub(super) struct Prefixes {
     words: &'static [&'static str],
     first: [bool; 256],
 }
 
-impl Beginnings {
+impl Prefixes {
     pub(super) const fn new(words: &'static [&'static str]) -> Self {
         let mut first = [false; 256];
         let mut at = 0;
@@ -112,8 +120,8 @@ impl Beginnings {
         Self { words, first }
     }
 
-    /// The text after the first of the words that it begins with.
-    pub(super) fn after<'a>(&self, text: &'a str) -> Option<&'a str> {
+    /// The text after the first of the words that it starts with.
+    pub(super) fn strip<'a>(&self, text: &'a str) -> Option<&'a str> {
         let first = *text.as_bytes().first()?;
         if !self.first[usize::from(first)] {
             return None;
@@ -121,19 +129,45 @@ impl Beginnings {
         self.words.iter().filter(|word| word.as_bytes()[0] == first).find_map(|word| text.strip_prefix(word))
     }
 
-    /// Whether the text begins with one of the words.
-    pub(super) fn begin(&self, text: &[u8]) -> bool {
+    /// Whether the text starts with one of the words.
+    pub(super) fn start(&self, text: &[u8]) -> bool {
         text.first().is_some_and(|first| self.first[usize::from(*first)])
             && self.words.iter().any(|word| text.starts_with(word.as_bytes()))
     }
 }
 
-/// As [`String::from_utf8_lossy`], which goes through a text that is valid byte by byte.
+/// The number of items in all lists together.
+pub(super) const fn count<T>(lists: &[&[T]]) -> usize {
+    let (mut count, mut list) = (0, 0);
+    while list < lists.len() {
+        count += lists[list].len();
+        list += 1;
+    }
+    count
+}
+
+/// All lists in one, `N` items long. `fill` is any item.
+pub(super) const fn join<T: Copy, const N: usize>(lists: &[&[T]], fill: T) -> [T; N] {
+    let mut joined = [fill; N];
+    let (mut count, mut list) = (0, 0);
+    while list < lists.len() {
+        let mut index = 0;
+        while index < lists[list].len() {
+            joined[count] = lists[list][index];
+            count += 1;
+            index += 1;
+        }
+        list += 1;
+    }
+    joined
+}
+
+/// Does what [`String::from_utf8_lossy`] does, and is faster for valid text.
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// The lines of a text that ends in none.
+/// The lines of a text that ends without a newline.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
     ends.scan(0, |start, end| {
@@ -158,6 +192,12 @@ mod tests {
             let expected = GROUPS.iter().enumerate().map(|(at, group)| u64::from(holds(group)) << at).sum::<u64>();
             prop_assert_eq!(FINDER.find(text.as_bytes()), expected);
         }
+    }
+
+    #[test]
+    fn a_word_of_two_groups_is_found_for_both() {
+        static FINDER: Finder = Finder::new(&[&["abc", "xyz"], &["abc"]]);
+        assert_eq!([FINDER.find(b"an abc"), FINDER.find(b"an xyz")], [3, 1]);
     }
 
     #[test]

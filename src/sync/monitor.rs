@@ -61,7 +61,7 @@ impl OutputReader {
     /// The output is quiet, or over: what was begun is whole.
     fn flush(&mut self) -> Vec<Signal> {
         let mut signals = Vec::new();
-        self.classifier.settle(&mut |signal| signals.push(signal));
+        self.classifier.flush(&mut |signal| signals.push(signal));
         signals
     }
 
@@ -166,7 +166,7 @@ impl Monitor {
             }
         };
         lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
-        classifier.settle(&mut |signal| _ = readiness.signal(signal));
+        classifier.flush(&mut |signal| _ = readiness.signal(signal));
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
         Ending {
             last_lines: lines.iter().map(|line| without_passwords(line)).collect(),

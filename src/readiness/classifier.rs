@@ -1,0 +1,168 @@
+//! Turns the bytes of both streams of one container into signals.
+
+use super::format::Format;
+use super::line::Marker;
+use super::lines::LineSplitter;
+use super::patterns::Patterns;
+use super::report::{OpenReport, errors, is_frame};
+use super::signal::{ClearedBy, Signal};
+use super::tables::{LineWords, read};
+use super::words::lossy;
+
+/// Reads the output of one run of one container. Chunks may be split anywhere; stdout and stderr may interleave.
+#[derive(Debug, Default)]
+pub struct Classifier {
+    patterns: Patterns,
+    splitters: [LineSplitter; 2],
+    reports: Reports,
+}
+
+/// A report that a pattern of the deployment opens.
+static OWN_REPORT: Format = Format::DEFAULT;
+
+impl Classifier {
+    /// A classifier that knows the deployment's own patterns beside the built-in ones.
+    #[must_use]
+    pub fn new(patterns: Patterns) -> Self {
+        Self { patterns, ..Self::default() }
+    }
+
+    /// Reads a chunk of one stream and passes each signal in it to `sink`.
+    pub fn push(&mut self, stderr: bool, bytes: &[u8], sink: &mut impl FnMut(Signal)) {
+        let stream = usize::from(stderr);
+        let Self { patterns, splitters, reports } = self;
+        splitters[stream].each(bytes, &mut |line| reports.line(patterns, stream, line, sink));
+    }
+
+    /// Passes on the errors of the reports that are still open. To be called when the output pauses or ends.
+    pub fn flush(&mut self, sink: &mut impl FnMut(Signal)) {
+        for stream in 0..self.reports.open.len() {
+            self.reports.close(stream, sink);
+        }
+    }
+
+    /// Whether the report of an error is open, so that [`Self::flush`] may give signals.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.reports.open.iter().any(Option::is_some)
+    }
+}
+
+/// The reports of both streams.
+#[derive(Debug, Default)]
+struct Reports {
+    open: [Option<OpenReport>; 2],
+    /// The last report and its signals. Servers print the same report for every request.
+    last: Option<(OpenReport, Vec<Signal>)>,
+}
+
+impl Reports {
+    /// Reads a line of one stream.
+    fn line(&mut self, patterns: &Patterns, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
+        // Code and stack traces of an open report quote anything, and no server indents its own lines that far.
+        if let Some(report) = &mut self.open[stream]
+            && (line.starts_with(b"    ") || is_frame(line))
+        {
+            report.push_frame(line);
+            return;
+        }
+        if patterns.error.is_some() || patterns.ready.is_some() {
+            let text = lossy(line);
+            if patterns.error.as_ref().is_some_and(|error| error.is_match(&text)) {
+                self.open(stream, &OWN_REPORT, line, sink);
+                return;
+            }
+            if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&text)) {
+                self.close(stream, sink);
+                sink(Signal::Ready);
+                return;
+            }
+        }
+        let words = LineWords::of(line);
+        let text;
+        let marker = if words.is_empty() {
+            None
+        } else {
+            text = lossy(line);
+            read(&text, words)
+        };
+        match (marker, &mut self.open[stream]) {
+            (None, Some(report)) if report.goes_on(line) => report.push(line),
+            (None, _) => self.close(stream, sink),
+            (Some(Marker::Opens(format)), Some(report)) if report.absorbs(format, line) => report.push(line),
+            (Some(Marker::Opens(format)), _) => self.open(stream, format, line, sink),
+            (Some(marker), _) => self.end(stream, marker, sink),
+        }
+    }
+
+    /// Ends the open report with a line that opens no other one.
+    fn end(&mut self, stream: usize, marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
+        let open = &mut self.open[stream];
+        if matches!(marker, Marker::Problem(_)) && open.as_ref().is_some_and(|report| report.format.yields_to_problem) {
+            *open = None;
+        }
+        self.close(stream, sink);
+        if matches!(
+            marker,
+            Marker::Answered | Marker::Rebuilt | Marker::Checked(_) | Marker::Updated(_) | Marker::Reloaded
+        ) {
+            // An error that the other stream told before must not come after the signal that clears it.
+            self.close(1 - stream, sink);
+        }
+        pass(marker, sink);
+    }
+
+    fn open(&mut self, stream: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
+        self.close(stream, sink);
+        self.open[stream] = Some(OpenReport::new(format, line));
+    }
+
+    fn close(&mut self, stream: usize, sink: &mut impl FnMut(Signal)) {
+        let Some(report) = self.open[stream].take() else { return };
+        let signals = match self.last.take() {
+            Some((last, signals)) if last.is_like(&report) => signals,
+            _ => signals(&report),
+        };
+        for signal in &signals {
+            sink(signal.clone());
+        }
+        self.last = Some((report, signals));
+    }
+}
+
+fn signals(report: &OpenReport) -> Vec<Signal> {
+    let text = report.text();
+    let signal = |error: crate::preview::CompileError| {
+        let cleared_by: ClearedBy = (report.format.cleared_by)(error.kind, &text);
+        Signal::Error(error, cleared_by)
+    };
+    errors(report.format, &text).into_iter().map(signal).collect()
+}
+
+/// Passes on what a line says.
+fn pass(marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
+    match marker {
+        Marker::Ready(port) => {
+            if let Some(port) = port {
+                sink(Signal::Listening(port));
+            }
+            sink(Signal::Ready);
+        }
+        Marker::Listening(port) => sink(Signal::Listening(port)),
+        Marker::Compiling => sink(Signal::Compiling),
+        Marker::Compiled => sink(Signal::Compiled),
+        Marker::Answered => sink(Signal::Answered),
+        Marker::Rebuilt => sink(Signal::Rebuilt),
+        Marker::Checked(errors) => sink(Signal::Checked(errors)),
+        Marker::Updated(paths) => {
+            for path in paths.split(", ") {
+                // A repeated update has a count: `/src/App.jsx (x2)`.
+                let path = path.split(" (x").next().unwrap_or(path).trim();
+                sink(Signal::Updated(Some(path.to_owned())));
+            }
+        }
+        Marker::Reloaded => sink(Signal::Updated(None)),
+        Marker::Problem(problem) => sink(Signal::Problem(problem)),
+        Marker::Opens(_) | Marker::Ends => {}
+    }
+}

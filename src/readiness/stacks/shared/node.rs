@@ -1,0 +1,79 @@
+//! Exceptions, as Node prints them.
+
+use super::super::super::format::Format;
+use super::super::super::line::{Line, Marker};
+use super::super::super::place::is_source;
+use super::super::super::signal::ClearedBy;
+use super::super::super::stack::{Groups, ReportWords, Rule, Stack, groups};
+use crate::preview::ErrorKind;
+use memchr::memmem;
+
+groups! {
+    Word, WORDS:
+    Error = "rror",
+}
+
+pub(in super::super) const STACK: Stack = Stack {
+    words: WORDS,
+    starts: PLACES,
+    errors: Some(Rule { groups: Word::bits(&[Word::Error]), read: error }),
+    report: ReportWords {
+        continues: &["Caused by", "Require stack", "- /", "Node.js v"],
+        prefixes: &["Error: ", "Error:", "Uncaught ", "SyntaxError: "],
+        asides: &["Node.js v", "- /", "Caused by"],
+        missing: &["Cannot find module", "Cannot find package", "ERR_MODULE_NOT_FOUND"],
+        thrown: &["TypeError: ", "ReferenceError: ", "RangeError: "],
+        json: &["valid JSON", "in JSON at"],
+        syntax: &["SyntaxError"],
+        ..ReportWords::DEFAULT
+    },
+    ..Stack::DEFAULT
+};
+
+/// How the place of an exception starts: `/app/server.js:3`. Node prints it before the exception.
+const PLACES: &[&str] = &["/", "file://", "node:"];
+
+/// An exception without the mark of a dev server. Any program prints exceptions that it caught, so it counts only when
+/// the project cannot run with it, or when the page then fails.
+static REPORT: Format = Format {
+    cleared_by: |kind, report| {
+        if kind == ErrorKind::Environment || is_fatal(report) { ClearedBy::Answer } else { ClearedBy::Unconfirmed }
+    },
+    strict: true,
+    head: 3,
+    // The place of an exception comes before it.
+    continues_own: |report, _| memmem::find(report, b"Error: ").is_none(),
+    continues_other: true,
+    counts_without_place: |kind, report| {
+        kind == ErrorKind::Environment || kind == ErrorKind::ModuleNotFound && is_fatal(report)
+    },
+    yields_to_problem: true,
+    ..Format::DEFAULT
+};
+
+/// Whether Node ended after it had printed this.
+fn is_fatal(report: &str) -> bool {
+    report.contains("\nNode.js v") || report.contains("Require stack:")
+}
+
+fn error<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
+    let place = || PLACES.iter().any(|start| line.printed.starts_with(start)) && is_place(line.text);
+    (words.has(Word::Error) && is_exception(line.printed) || place()).then_some(Marker::Opens(&REPORT))
+}
+
+/// Whether an exception starts at the start of the line. An indented one is the cause of another.
+fn is_exception(printed: &str) -> bool {
+    let Some((head, rest)) = printed.strip_prefix("Uncaught ").unwrap_or(printed).split_once(':') else { return false };
+    let head = head.strip_suffix(']').and_then(|head| head.split_once(" [")).map_or(head, |(head, _)| head);
+    let named = head.ends_with("Error") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    named && (rest.is_empty() || rest.starts_with(' '))
+}
+
+/// `/app/server.js:3`.
+fn is_place(text: &str) -> bool {
+    let Some((file, line)) = text.rsplit_once(':') else { return false };
+    !file.contains(' ')
+        && !line.is_empty()
+        && line.bytes().all(|byte| byte.is_ascii_digit())
+        && (is_source(file) || file.starts_with("node:"))
+}
