@@ -29,11 +29,16 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import nextjs  # noqa: E402 - stands in tools
 import node_image  # noqa: E402
-import pg  # noqa: E402 - stands in tests/support
+import parallel  # noqa: E402 - stands in tests/support
+import pg  # noqa: E402
+from parallel import pytest_collection_modifyitems, pytest_runtest_protocol  # noqa: E402, F401 - pytest calls them
 from private_engine import PrivateEngine, running  # noqa: E402
 
 APPS = ROOT / "tests" / "apps"
 SETTLE_SECONDS = 60
+PORTS = 1000
+FIRST_PORT = 11000 + PORTS * parallel.worker()
+"""This worker's own range: the address of a preview that is gone must not become another worker's at once."""
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +111,8 @@ class World:
             "preview_container_name_prefix": self.prefix,
             "preview_command": ["node", "dev.js"],
             "preview_pull_policy": "never",
+            "preview_port_range_start": FIRST_PORT,
+            "preview_port_range_end": FIRST_PORT + PORTS - 1,
             "postgres_host": None,
         }
         self._services: list[DockerService] = []

@@ -118,6 +118,7 @@ async def test_without_follow_it_ends_while_the_container_runs(world: Any) -> No
     assert any("Ready" in text for text in texts(lines))
 
 
+@pytest.mark.alone
 async def test_what_comes_comes_at_once(world: Any, record_property: Callable[[str, object], None]) -> None:
     world.project(7)
     service = world.service()
@@ -138,6 +139,7 @@ async def test_what_comes_comes_at_once(world: Any, record_property: Callable[[s
     await lines.aclose()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["exit", "kill", "remove", "stop_preview"])
 async def test_it_ends_soon_after_the_container(
     world: Any, record_property: Callable[[str, object], None], how: str
@@ -311,6 +313,7 @@ async def test_dropped_streams_leave_no_socket_on_the_real_engine(world: Any) ->
     await eventually(lambda: sockets() <= before + 1)
 
 
+@pytest.mark.alone
 async def test_a_reader_that_reads_nothing_does_not_hold_up_the_engine(world: Any) -> None:
     script = """
       const fs = require("fs");
