@@ -20,9 +20,6 @@ import httpx
 import pytest
 from docker import DockerClient
 
-# One worker makes the images for all of it.
-pytestmark = pytest.mark.xdist_group("deployment")
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOCKET = "/var/run/docker.sock"
 PASSWORD = "compose-password"

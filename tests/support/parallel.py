@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import services
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 FOLDERS = ("unit", "ticket", "e2e", "docker", "hazards")
 """The order of their tests: first what needs no engine, then what takes long."""
+TOGETHER = {"test_deployment.py", "test_frozen_engine.py"}
+"""Files that one worker runs, for a costly set-up that their tests share."""
 
 
 def worker() -> int:
@@ -32,11 +36,23 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders the tests; those that run alone are the last, all on one worker."""
+    """Orders the tests; those that run alone are the last."""
     items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, _place(item)))
-    for item in items:
-        if item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.xdist_group("alone"))
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] - it has no types
+    """Gives each worker the next test, or the next file of TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).name in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    """Keeps the order of the tests."""
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
 
 
 # Outside of pytest-timeout's: a test's time begins when it has its turn.
