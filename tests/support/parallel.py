@@ -11,8 +11,8 @@ import services
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-FOLDERS = ("unit", "ticket", "e2e", "docker", "hazards")
-"""The order of their tests: first what needs no engine, then what takes long."""
+FIRST = ("unit", "ticket", "e2e")
+"""Folders in the order of their tests, before all others: what needs no engine, then what takes long."""
 TOGETHER = {"test_deployment.py", "test_frozen_engine.py"}
 """Files that one worker runs, for a costly set-up that their tests share."""
 
@@ -32,7 +32,8 @@ def next_number() -> int:
 
 
 def _place(item: pytest.Item) -> int:
-    return FOLDERS.index(item.path.relative_to(Path(__file__).parent.parent).parts[0])
+    folder = item.path.relative_to(Path(__file__).parent.parent).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, _place(item)))
 
 
-class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] - it has no types
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
     """Gives each worker the next test, or the next file of TOGETHER."""
 
     def _split_scope(self, nodeid: str) -> str:
