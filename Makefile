@@ -17,6 +17,13 @@ CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 CARGO_LLVM_COV := 0.9.1
 COVERAGE := coverage==7.17.4
+# Tools that are built from source stay in the user's cache, a folder for each version: the next checkout finds them.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kosuke-docker
+DENY_BIN := $(TOOLS)/cargo-deny-$(CARGO_DENY)/bin/cargo-deny
+FUZZ_BIN := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ)/bin/cargo-fuzz
+LLVM_COV_BIN := $(TOOLS)/cargo-llvm-cov-$(CARGO_LLVM_COV)/bin/cargo-llvm-cov
+# Tests wait more than they compute: twice as many workers as processors of the machine that CI has.
+WORKERS ?= 4
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,10 +33,10 @@ demo: $(BUILD)/demo-env/stamp ## A real Next.js app as a live preview with its o
 
 test: $(BUILD)/test-env/stamp ## Every test, against the release wheel in a clean environment
 	cargo test --locked --no-default-features # unit tests, tests/*.rs, doc tests
-	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests
+	$(SERVICES) $(BUILD)/test-env/bin/python -m pytest tests -n $(WORKERS)
 
-coverage: $(BUILD)/coverage-env/stamp $(BUILD)/build-env/stamp $(BUILD)/bin/cargo-llvm-cov ## How much of Rust and Python the tests run (TESTS=tests/unit)
-	$(SERVICES) $(PYTHON) tools/cover.py $(BUILD)/coverage-env/bin/python $(BUILD)/build-env/bin/maturin $(or $(TESTS),tests)
+coverage: $(BUILD)/coverage-env/stamp $(BUILD)/build-env/stamp $(LLVM_COV_BIN) ## How much of Rust and Python the tests run (TESTS=tests/unit)
+	PATH="$(dir $(LLVM_COV_BIN)):$$PATH" $(SERVICES) $(PYTHON) tools/cover.py $(BUILD)/coverage-env/bin/python $(BUILD)/build-env/bin/maturin $(or $(TESTS),tests)
 
 soak: $(BUILD)/test-env/stamp ## The tests with full counts
 	$(SERVICES) env KOSUKE_SOAK=1 $(BUILD)/test-env/bin/python -m pytest tests --timeout 1800
@@ -46,22 +53,26 @@ ticket: $(BUILD)/ticket-env/stamp ## An agent's own test suite against the wheel
 	cd $(BUILD)/ticket && ../ticket-env/bin/python -m pytest -q
 
 # libFuzzer needs the compiler's unstable flags, not another compiler.
-fuzz: $(BUILD)/bin/cargo-fuzz ## Random output in random pieces through the log reader (FUZZ_SECONDS=60)
+fuzz: $(FUZZ_BIN) ## Random output in random pieces through the log reader (FUZZ_SECONDS=60)
 	mkdir -p $(BUILD)/fuzz-corpus && cp tests/data/dev-servers/*.log $(BUILD)/fuzz-corpus/
-	RUSTC_BOOTSTRAP=1 $(BUILD)/bin/cargo-fuzz run --sanitizer none classifier $(BUILD)/fuzz-corpus -- \
+	RUSTC_BOOTSTRAP=1 $(FUZZ_BIN) run --sanitizer none classifier $(BUILD)/fuzz-corpus -- \
 		-max_len=8192 -max_total_time=$(or $(FUZZ_SECONDS),60)
 
-lint: $(BUILD)/lint-env/stamp $(BUILD)/bin/cargo-deny ## Format, clippy, rustdoc, ruff, mypy, pyright, stubtest, licences, one TLS provider
+lint: lint-rust lint-python ## Format, clippy, rustdoc, ruff, mypy, pyright, stubtest, licences, one TLS provider
+
+lint-rust: $(DENY_BIN)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
-	$(BUILD)/bin/cargo-deny --locked --offline check bans licenses sources
+	$(DENY_BIN) --locked --offline check bans licenses sources
 	# Two TLS providers in one process panic at the first connection: ring alone may be here.
 	! cargo tree --locked -i aws-lc-rs 2>/dev/null | grep .
 	! cargo tree --locked -i openssl-sys 2>/dev/null | grep .
 	! cargo tree --locked -i native-tls 2>/dev/null | grep .
+
+lint-python: $(BUILD)/lint-env/stamp
 	$(BUILD)/lint-env/bin/ruff format --check .
 	$(BUILD)/lint-env/bin/ruff check .
 	$(BUILD)/lint-env/bin/mypy
@@ -72,6 +83,12 @@ dev: $(BUILD)/build-env/stamp ## A debug build into .venv, for quick rounds
 	test -d .venv || $(PYTHON) tools/venv.py .venv
 	.venv/bin/pip install -q -r tests/requirements.txt -r tests/requirements-lint.txt
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BUILD)/build-env/bin/maturin develop
+
+# What lint, ticket and test need, and only takes computing: `make -j lint ready` makes it side by side.
+ready: $(BUILD)/ticket-env/stamp $(BUILD)/test-env/stamp rust-tests
+
+rust-tests:
+	cargo test --locked --no-default-features --no-run
 
 wheel: $(WHEEL_STAMP) ## The release wheel, into .build/dist
 
@@ -108,16 +125,19 @@ $(BUILD)/lint-env/stamp: $(WHEEL_STAMP) tests/requirements.txt tests/requirement
 	touch $@
 
 # The dev profile: it checks a lock file once, and builds in a third of the time.
-$(BUILD)/bin/cargo-deny:
-	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/deny-target
+$(DENY_BIN):
+	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev \
+		--root $(TOOLS)/cargo-deny-$(CARGO_DENY) --target-dir $(BUILD)/deny-target
 	rm -rf $(BUILD)/deny-target
 
-$(BUILD)/bin/cargo-llvm-cov:
-	cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/llvm-cov-target
+$(LLVM_COV_BIN):
+	cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --profile dev \
+		--root $(TOOLS)/cargo-llvm-cov-$(CARGO_LLVM_COV) --target-dir $(BUILD)/llvm-cov-target
 	rm -rf $(BUILD)/llvm-cov-target
 
-$(BUILD)/bin/cargo-fuzz:
-	cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --profile dev --root $(BUILD) --target-dir $(BUILD)/fuzz-tool-target
+$(FUZZ_BIN):
+	cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --profile dev \
+		--root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) --target-dir $(BUILD)/fuzz-tool-target
 	rm -rf $(BUILD)/fuzz-tool-target
 
-.PHONY: help demo test coverage soak fuzz ticket lint dev wheel clean
+.PHONY: help demo test coverage soak fuzz ticket lint lint-rust lint-python ready rust-tests dev wheel clean

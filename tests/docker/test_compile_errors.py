@@ -58,6 +58,7 @@ async def ready(world: Any, **environment: str) -> tuple[DockerService, str]:
     return service, url
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("said", "file", "line", "column", "kind"),
     [
@@ -133,6 +134,7 @@ async def test_an_agent_that_comes_after_the_mending_finds_no_errors(world: Any)
     assert (preview.phase, preview.errors) == ("ready", [])
 
 
+@pytest.mark.alone
 async def test_the_servers_own_words_clear_errors(world: Any, record_property: Callable[[str, object], None]) -> None:
     service, url = await ready(world)
     await tell(url, "status/500", "/")
@@ -159,6 +161,7 @@ async def test_the_next_good_answer_clears_errors_of_a_server_that_says_nothing(
     assert (await service.wait_until_ready(7, timeout=SECONDS)).errors == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("quiet", ["", "1"])
 async def test_a_mended_file_is_noticed_though_nobody_asks(
     world: Any, record_property: Callable[[str, object], None], quiet: str
@@ -190,6 +193,7 @@ async def test_a_mended_file_is_noticed_though_nobody_asks(
                 pass
 
 
+@pytest.mark.alone
 async def test_an_edit_that_mends_nothing_costs_few_requests(world: Any) -> None:
     folder: Path = world.project(7)
     page = folder / "page.js"
@@ -263,6 +267,7 @@ class TestVite:
             assert (preview.phase, preview.compilation_complete) == ("compile_error", False)
             await asyncio.sleep(0.05)
 
+    @pytest.mark.alone
     async def test_an_update_of_the_module_clears_it(self, world: Any) -> None:
         service, url = await self.broken(world)
         await tell(url, "say", "4:50:25 PM [vite] (client) hmr update /src/App.jsx\n")
@@ -285,6 +290,7 @@ class TestVite:
         await tell(url, "status/200", "/src/App.jsx")
         assert (await service.wait_until_ready(7, timeout=SECONDS)).errors == []
 
+    @pytest.mark.alone
     async def test_an_edit_asks_for_the_module(
         self, world: Any, record_property: Callable[[str, object], None]
     ) -> None:

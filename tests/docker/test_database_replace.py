@@ -77,6 +77,7 @@ async def leftovers(server: Server) -> list[str]:
     return [row[0] for row in await server.fetch(sql)]
 
 
+@pytest.mark.alone
 async def test_a_copy_of_50_mb_belongs_to_its_new_role(world: Any, server: Server, project_id: int) -> None:
     service, source = await started(world, server, project_id)
     _, mine = await started(world, server, project_id + 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from dev_app import tell
 from kosuke_docker import PreviewEvent
 from waiting import SECONDS, eventually
@@ -104,6 +105,7 @@ async def test_errors_that_change_are_told_within_one_phase(world: Any) -> None:
         assert "app/other.js" in [error.file for error in last.errors]
 
 
+@pytest.mark.alone
 async def test_what_others_do_is_noticed_at_once(world: Any, record_property: Callable[[str, object], None]) -> None:
     world.project(7)
     service = world.service()
@@ -129,6 +131,7 @@ async def test_what_others_do_is_noticed_at_once(world: Any, record_property: Ca
     assert exited.exit_code == 137
 
 
+@pytest.mark.alone
 async def test_an_error_is_told_soon_after_it_was_printed(
     world: Any, record_property: Callable[[str, object], None]
 ) -> None:

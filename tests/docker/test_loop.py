@@ -42,6 +42,7 @@ async def tick(stop: asyncio.Event, late: list[float]) -> None:
         late.append(time.perf_counter() - before - TICK)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(2 * PATIENCE)
 async def test_the_loop_is_as_punctual_as_one_that_does_nothing(
     world: Any, postgres: dict[str, Any], until: Any

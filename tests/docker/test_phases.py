@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from kosuke_docker import DockerService, Preview, PreviewFailedError
 
+pytestmark = pytest.mark.alone
+
 BOUND = 3
 """Seconds: 1 is promised, machines that run tests are busy."""
 AS_OF = timedelta(seconds=5)

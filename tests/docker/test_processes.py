@@ -80,6 +80,7 @@ async def test_compilation_is_found_again_from_the_logs(world: Any, run_python: 
     assert preview.compilation_complete is True
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("where", ["LINES_BEFORE", "LINES_AFTER"])
 async def test_after_a_huge_log_it_is_all_found_again_at_once(
     world: Any, run_python: Any, until: Any, where: str

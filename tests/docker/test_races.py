@@ -140,6 +140,7 @@ async def test_the_name_is_free_when_stop_returns(world: Any, image: str, count:
         taken.remove()
 
 
+@pytest.mark.alone
 async def test_a_range_that_other_programs_hold_is_exhausted_soon(world: Any) -> None:
     world.project(7)
     first, last = 21400, 21439

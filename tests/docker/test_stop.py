@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from kosuke_docker import PreviewStatus
 
 GONE = PreviewStatus(running=False, url=None, compilation_complete=False, is_responding=False)
@@ -33,6 +34,7 @@ async def test_stopping_twice_and_stopping_nothing_is_harmless(world: Any) -> No
     assert world.containers() == []
 
 
+@pytest.mark.alone
 async def test_a_shell_command_stops_at_once(world: Any) -> None:
     """Without an init, `sh` as PID 1 ignores SIGTERM and a stop takes the whole grace period of 5 s."""
     world.project(7)

@@ -17,6 +17,7 @@ FOREVER = {"READY": "none", "LISTEN_MS": "3600000"}
 """An app that never listens."""
 
 
+@pytest.mark.alone
 async def test_it_gives_the_preview(world: Any) -> None:
     world.project(7)
     service = world.service()
@@ -47,6 +48,7 @@ async def test_starting_and_waiting_in_one(world: Any) -> None:
     assert await service.start_preview(7, wait="ready") == url
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["wait", "start"])
 async def test_a_container_that_ends_ends_the_wait_at_once(world: Any, how: str) -> None:
     world.project(7)
@@ -71,6 +73,7 @@ async def test_a_container_that_ends_ends_the_wait_at_once(world: Any, how: str)
     assert isinstance(error.last_known, Preview)
 
 
+@pytest.mark.alone
 async def test_one_that_ended_before_is_no_wait(world: Any, until: Any) -> None:
     world.project(7)
     service = world.service()
@@ -84,6 +87,7 @@ async def test_one_that_ended_before_is_no_wait(world: Any, until: Any) -> None:
         assert caught.value.exit_code == 3
 
 
+@pytest.mark.alone
 async def test_without_a_preview_it_fails_at_once(world: Any) -> None:
     began = time.monotonic()
     with pytest.raises(PreviewFailedError) as caught:
@@ -92,6 +96,7 @@ async def test_without_a_preview_it_fails_at_once(world: Any) -> None:
     assert (caught.value.preview, caught.value.last_known, caught.value.exit_code) == (7, None, None)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["remove", "stop_preview"])
 async def test_a_removed_container_ends_the_wait_at_once(world: Any, until: Any, how: str) -> None:
     world.project(7)
@@ -111,6 +116,7 @@ async def test_a_removed_container_ends_the_wait_at_once(world: Any, until: Any,
     assert caught.value.preview == 7
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("timeout", [0.0, 1.5])
 async def test_a_timeout_tells_where_the_time_went(world: Any, timeout: float) -> None:
     world.project(7)
@@ -133,6 +139,7 @@ async def test_a_timeout_tells_where_the_time_went(world: Any, timeout: float) -
     assert (await service.get_preview(7)).phase == "starting"
 
 
+@pytest.mark.alone
 async def test_a_timeout_has_each_phase_once(world: Any) -> None:
     world.project(7)
     service = world.service()

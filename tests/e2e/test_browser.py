@@ -14,6 +14,8 @@ import nextjs
 import pytest
 import services
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = "cd /app && npm run dev -- -H 0.0.0.0"
 PATIENCE = 60

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import secrets
 import shutil
 import tempfile
@@ -12,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import parallel
 import pytest
 from fake_engine import IMAGE, FakeContainer, FakeEngine
 from kosuke_docker import DockerService, Settings
 
 FIRST_PORT, BLOCKS, PORTS = 22000, 500, 20
-_block = itertools.count(secrets.randbelow(BLOCKS))
 """A block of ports for each world, so that none meets another's."""
 
 
@@ -29,7 +28,7 @@ class FakeWorld:
         self.folder = folder
         self._monkeypatch = monkeypatch
         self.prefix = f"kf-{secrets.token_hex(3)}-"
-        first = FIRST_PORT + next(_block) % BLOCKS * PORTS
+        first = FIRST_PORT + parallel.next_number() % BLOCKS * PORTS
         self._values: dict[str, Any] = {
             "preview_default_image": IMAGE,
             "projects_dir": str(folder),

@@ -22,16 +22,27 @@ class Proxy:
         self.frozen = False
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await asyncio.start_unix_server(self._connected, self.path)
+
+    async def close(self) -> None:
+        """Returns when every connection has ended."""
+        self.cut()
+        await asyncio.gather(*self._tasks)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.frozen:
-            self._open.add(writer)
             return
         engine = await asyncio.open_unix_connection("/var/run/docker.sock")
-        self._open |= {writer, engine[1]}
+        self._open.add(engine[1])
         await relay((reader, writer), engine)
 
     def freeze(self) -> None:
@@ -63,7 +74,7 @@ async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await made.open()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{made.path}")
     yield made
-    made.cut()
+    await made.close()
 
 
 async def test_the_last_known_is_told_while_the_engine_is_away(world: Any, proxy: Proxy, until: Any) -> None:

@@ -6,9 +6,12 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from fake_engine import FakeEngine, Hang
 from kosuke_docker import DockerService, Preview
 from waiting import SECONDS, eventually
+
+pytestmark = pytest.mark.alone
 
 EVENTS = "GET /events"
 PINGS = ("GET /_ping", "HEAD /_ping")

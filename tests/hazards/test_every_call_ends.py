@@ -13,6 +13,8 @@ import pytest
 from fake_engine import Body, Drop, Hang, How, Slow, Status
 from kosuke_docker import DockerService, KosukeDockerError, OperationTimeoutError, Preview, PreviewFailedError
 
+pytestmark = pytest.mark.alone
+
 CALLS = r"^(?!.*(/logs|/events|/_ping|/images/create))"
 """Not the streams: a pull, above all, may say nothing for minutes."""
 ENGINE_TIMEOUT = 1.0

@@ -215,6 +215,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pattern", ["", "/version", "/create", "/logs", "/start"])
 async def test_an_end_with_calls_in_flight_that_hang_is_silent_and_soon(
     fake: Any, fake_engine: FakeEngine, run_python: Any, pattern: str
@@ -231,6 +232,7 @@ async def test_an_end_with_calls_in_flight_that_hang_is_silent_and_soon(
     assert (process.returncode, output, errors) == (0, "", "")
 
 
+@pytest.mark.alone
 async def test_an_interrupt_ends_calls_that_hang(fake: Any, fake_engine: FakeEngine, run_python: Any) -> None:
     for project in range(7, 10):
         fake.project(project)

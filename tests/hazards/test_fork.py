@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 CHILD = """
 import asyncio, gc, os, select, time, traceback
 from kosuke_docker import DockerService

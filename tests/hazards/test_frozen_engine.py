@@ -10,9 +10,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from docker import DockerClient
 from kosuke_docker import DockerService, KosukeDockerError, OperationTimeoutError, Preview
 from private_engine import PrivateEngine
+
+pytestmark = pytest.mark.alone
 
 BOUND = 20
 HEARTBEAT = {"engine_heartbeat_interval": 0.5, "engine_heartbeat_timeout": 0.5}

@@ -10,6 +10,8 @@ import pytest
 from fake_engine import FakeEngine, Hang
 from waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 MEASURE = """
 import asyncio, gc, json, os
 from pathlib import Path

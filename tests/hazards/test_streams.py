@@ -23,6 +23,7 @@ def texts(lines: list[LogLine]) -> list[str]:
     return [line.text for line in lines]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["aclose", "drop", "break", "cancel"])
 async def test_leaving_it_frees_its_connection(fake: Any, fake_engine: FakeEngine, how: str) -> None:
     fake.project(7)

@@ -107,11 +107,12 @@ def login(url: str) -> dict[str, Any]:
 def put_client(project: Path) -> None:
     """Puts the npm package `pg` into a project's folder, for queries from inside its container."""
     home = services.BUILD / CLIENT.replace("@", "-")
-    if not home.exists():
-        work = home.with_suffix(".part")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        (work / "package.json").write_text("{}")
-        node_image.find_node().run_npm("install", CLIENT, "--no-audit", "--no-fund", "--ignore-scripts", cwd=work)
-        work.rename(home)
+    with services.locked(home.name):
+        if not home.exists():
+            work = home.with_suffix(".part")
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            (work / "package.json").write_text("{}")
+            node_image.find_node().run_npm("install", CLIENT, "--no-audit", "--no-fund", "--ignore-scripts", cwd=work)
+            work.rename(home)
     shutil.copytree(home / "node_modules", project / "node_modules")

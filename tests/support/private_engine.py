@@ -89,27 +89,30 @@ class PrivateEngine:
         self.stop()
         self.start()
 
+    def empty(self) -> None:
+        """Lets it run, in whatever state a test left it, and takes away its containers and networks."""
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+        else:
+            self.start()
+        with contextlib.closing(docker.DockerClient(self.host)) as client:
+            for container in client.containers.list(all=True, ignore_removed=True):
+                # The service of the test may be at it, too.
+                with contextlib.suppress(NotFound, APIError):
+                    container.remove(force=True)
+            for network in client.networks.list():
+                if str(network.name).startswith(NETWORK_PREFIX):
+                    network.remove()  # Its bridge would outlive the daemon.
+
     def clean_up(self) -> None:
         """Ends it with all that it runs, in whatever state a test left it."""
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self.home, ignore_errors=True)
             stack.callback(self._unmount)
             stack.callback(self._remove_bridge)
-            if self._process is None:
-                return
-            if self._process.poll() is None:
-                self.thaw()
-            else:
-                self.start()
-            stack.callback(self.stop)
-            with contextlib.closing(docker.DockerClient(self.host)) as client:
-                for container in client.containers.list(all=True, ignore_removed=True):
-                    # The service of the test may be at it, too.
-                    with contextlib.suppress(NotFound, APIError):
-                        container.remove(force=True)
-                for network in client.networks.list():
-                    if str(network.name).startswith(NETWORK_PREFIX):
-                        network.remove()  # Its bridge would outlive the daemon.
+            if self._process is not None:
+                stack.callback(self.stop)
+                self.empty()
 
     def _ours(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
