@@ -169,57 +169,8 @@ impl Settings {
     /// # Errors
     /// [`InvalidSetting`] naming the first field that cannot be used.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
-        let wrong = |field: &'static str, problem: &str| InvalidSetting { field, problem: problem.to_owned() };
-        if self.preview_default_image.trim().is_empty() {
-            return Err(wrong("preview_default_image", "is empty"));
-        }
-        if self.projects_dir.as_os_str().is_empty() {
-            return Err(wrong("projects_dir", "is empty"));
-        }
-        if let Some(folder) = &self.host_workspace_dir
-            && !folder.is_absolute()
-        {
-            return Err(wrong("host_workspace_dir", "must be an absolute path on the host"));
-        }
-        match &self.preview_command {
-            Command::Shell(line) if line.trim().is_empty() => {
-                return Err(wrong("preview_command", "is empty"));
-            }
-            Command::Argv(words) if words.is_empty() => {
-                return Err(wrong("preview_command", "is empty"));
-            }
-            _ => {}
-        }
-        if self.preview_port == 0 {
-            return Err(wrong("preview_port", "must be between 1 and 65535"));
-        }
-        if self.preview_port_range_start == 0 {
-            return Err(wrong("preview_port_range_start", "must be between 1 and 65535"));
-        }
-        if self.preview_port_range_end < self.preview_port_range_start {
-            return Err(wrong("preview_port_range_end", "is below preview_port_range_start"));
-        }
-        if !is_host(&self.preview_public_host) {
-            return Err(wrong("preview_public_host", "must be a host name or address, without scheme, port or path"));
-        }
-        if !is_engine_name(&self.preview_network) {
-            return Err(wrong(
-                "preview_network",
-                "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
-            ));
-        }
-        if !is_engine_name(&self.preview_container_name_prefix) {
-            return Err(wrong(
-                "preview_container_name_prefix",
-                "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
-            ));
-        }
-        if self.preview_owner.is_empty() {
-            return Err(wrong("preview_owner", "is empty"));
-        }
-        if !self.preview_health_path.starts_with('/') || self.preview_health_path.contains(char::is_whitespace) {
-            return Err(wrong("preview_health_path", "must begin with '/' and hold no white space"));
-        }
+        self.validate_container()?;
+        self.validate_address()?;
         self.patterns()?;
         for (field, value) in [
             ("preview_probe_timeout", self.preview_probe_timeout),
@@ -228,23 +179,54 @@ impl Settings {
             ("engine_heartbeat_interval", self.engine_heartbeat_interval),
             ("engine_heartbeat_timeout", self.engine_heartbeat_timeout),
         ] {
-            if value.is_zero() {
-                return Err(wrong(field, "must be more than 0 seconds"));
-            }
+            check(field, !value.is_zero(), "must be more than 0 seconds")?;
         }
-        if let Some(postgres) = &self.postgres {
-            if postgres.container_host.as_ref().is_some_and(|host| !is_host(host)) {
-                return Err(wrong("postgres_container_host", "must be a host name or address"));
-            }
-            if postgres.connection_limit == 0 {
-                return Err(wrong("postgres_connection_limit", "must be between 1 and 65535"));
-            }
-            if postgres.extensions.iter().any(|name| !is_extension(name)) {
-                return Err(wrong("postgres_extensions", "must be names of letters, digits, '_' and '-'"));
-            }
-        }
-        Ok(())
+        self.postgres.as_ref().map_or(Ok(()), Postgres::validate)
     }
+
+    fn validate_container(&self) -> Result<(), InvalidSetting> {
+        let command = match &self.preview_command {
+            Command::Shell(line) => !line.trim().is_empty(),
+            Command::Argv(words) => !words.is_empty(),
+        };
+        let workspace = self.host_workspace_dir.as_ref().is_none_or(|folder| folder.is_absolute());
+        check("preview_default_image", !self.preview_default_image.trim().is_empty(), "is empty")?;
+        check("projects_dir", !self.projects_dir.as_os_str().is_empty(), "is empty")?;
+        check("host_workspace_dir", workspace, "must be an absolute path on the host")?;
+        check("preview_command", command, "is empty")?;
+        check("preview_network", is_engine_name(&self.preview_network), ENGINE_NAME)?;
+        check("preview_container_name_prefix", is_engine_name(&self.preview_container_name_prefix), ENGINE_NAME)?;
+        check("preview_owner", !self.preview_owner.is_empty(), "is empty")
+    }
+
+    fn validate_address(&self) -> Result<(), InvalidSetting> {
+        let port = "must be between 1 and 65535";
+        let (first, last) = (self.preview_port_range_start, self.preview_port_range_end);
+        let path = &self.preview_health_path;
+        let host = "must be a host name or address, without scheme, port or path";
+        check("preview_port", self.preview_port != 0, port)?;
+        check("preview_port_range_start", first != 0, port)?;
+        check("preview_port_range_end", last >= first, "is below preview_port_range_start")?;
+        check("preview_public_host", is_host(&self.preview_public_host), host)?;
+        let path = path.starts_with('/') && !path.contains(char::is_whitespace);
+        check("preview_health_path", path, "must begin with '/' and hold no white space")
+    }
+}
+
+impl Postgres {
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        let extensions = self.extensions.iter().all(|name| is_extension(name));
+        let host = self.container_host.as_ref().is_none_or(|host| is_host(host));
+        check("postgres_container_host", host, "must be a host name or address")?;
+        check("postgres_connection_limit", self.connection_limit != 0, "must be between 1 and 65535")?;
+        check("postgres_extensions", extensions, "must be names of letters, digits, '_' and '-'")
+    }
+}
+
+const ENGINE_NAME: &str = "must be letters, digits, '_', '.' and '-', beginning with a letter or digit";
+
+fn check(field: &'static str, holds: bool, problem: &str) -> Result<(), InvalidSetting> {
+    if holds { Ok(()) } else { Err(InvalidSetting { field, problem: problem.to_owned() }) }
 }
 
 impl Settings {
