@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use super::context::Context;
 use crate::error::Error;
 use crate::id::PreviewId;
-use crate::service::{LineJoiner, LogReader, LogWriter, SweepResult, in_use, open};
+use crate::service::{LineJoiner, LogReader, LogWriter, SweepResult, in_use, open, sweep_databases_into};
 
 /// The output of the preview's container, until that ends.
 pub(super) fn logs(context: &Arc<Context>, id: &PreviewId, follow: bool, tail: Option<u32>) -> LogReader {
@@ -62,7 +62,7 @@ pub(super) async fn sweep(context: &Context, remove_orphan_databases: bool) -> R
         }
     }
     let listing = async { in_use(client.list(owner).await, &context.common.store) };
-    context.common.sweep_databases_into(&mut result, listing, remove_orphan_databases).await;
+    sweep_databases_into(&context.common, &mut result, listing, remove_orphan_databases).await;
     result.running.sort_unstable();
     result.removed.sort_unstable();
     Ok(result)

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::DatabaseError;
+use super::error::{DatabaseError, StepError, failure};
 use super::sql::quote_text;
 
 /// Closing a session takes a moment; a frozen server never answers.
@@ -179,34 +179,4 @@ impl Open {
         }
         self.driver.abort();
     }
-}
-
-/// What the driver said about a statement, with the step that the statement belongs to.
-pub(super) struct StepError {
-    step: &'static str,
-    error: tokio_postgres::Error,
-}
-
-impl StepError {
-    pub(super) fn is(&self, states: &[SqlState]) -> bool {
-        self.error.code().is_some_and(|code| states.contains(code))
-    }
-}
-
-impl From<StepError> for DatabaseError {
-    fn from(StepError { step, error }: StepError) -> Self {
-        failure(step, &error)
-    }
-}
-
-/// The error in the server's own words, where it sent some.
-pub(super) fn failure(step: &'static str, error: &tokio_postgres::Error) -> DatabaseError {
-    let message = match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        },
-    };
-    DatabaseError { step, message, sqlstate: error.code().map(|code| code.code().to_owned()) }
 }

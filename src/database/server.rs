@@ -12,9 +12,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::{Connection, failure};
+use super::connection::Connection;
 use super::dsn;
-use super::error::DatabaseError;
+use super::error::{DatabaseError, failure};
 use super::tls::Tls;
 use crate::settings::{InvalidSetting, PostgresAdmin};
 

@@ -21,7 +21,7 @@ use crate::engine::EngineAddress;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::probe::HttpProber;
-use crate::service::{Heartbeat, PreviewService, Previews, StartRequest};
+use crate::service::{Heartbeat, PreviewService, Previews, StartRequest, orphan_databases, remove_orphan_databases};
 use crate::settings::Settings;
 
 /// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
@@ -261,13 +261,13 @@ impl Core {
     /// The databases and roles whose project's folder is gone, as JSON.
     fn orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let service = Arc::clone(&self.service);
-        json(py, async move { service.common().orphan_databases(service.projects_in_use()).await })
+        json(py, async move { orphan_databases(service.common(), service.projects_in_use()).await })
     }
 
     /// Removes them; gives the names of those that are gone.
     fn remove_orphan_databases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let service = Arc::clone(&self.service);
-        plain(py, async move { service.common().remove_orphan_databases(service.projects_in_use()).await })
+        plain(py, async move { remove_orphan_databases(service.common(), service.projects_in_use()).await })
     }
 
     /// Whether this URL answers with 2xx.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::common::Common;
-use crate::engine::{Engine, PortRange};
+use crate::engine::{Engine, PortRange, Workload};
+use crate::error::Error;
+use crate::id::PreviewId;
 use crate::settings::Settings;
 use crate::state::{Ownership, Store};
 use crate::sync::Reconciler;
@@ -36,5 +38,28 @@ impl Context {
     pub(super) fn port_range(&self) -> PortRange {
         let settings = self.settings();
         PortRange { first: settings.preview_port_range_start, last: settings.preview_port_range_end }
+    }
+
+    /// The previews that are cached, being worked on, or known to the engine as this owner's.
+    pub(super) async fn known_and_listed(&self, operation: &'static str) -> Result<Vec<PreviewId>, Error> {
+        let listed = self.engine.list(self.ownership.owner()).await;
+        let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
+        let mut previews = self.store().previews();
+        for id in listed.iter().filter_map(|workload| self.recognise(workload)) {
+            if !previews.contains(&id) {
+                previews.push(id);
+            }
+        }
+        Ok(previews)
+    }
+
+    /// The preview that a listed container is of, None for another owner's. Of one that is not remembered the listing
+    /// tells the container's name, too.
+    pub(super) fn recognise(&self, listed: &Workload) -> Option<PreviewId> {
+        let id = self.ownership.preview_of(listed)?;
+        if !self.store().is_known(&id) {
+            self.store().set_name(&id, &listed.name);
+        }
+        Some(id)
     }
 }

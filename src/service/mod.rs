@@ -45,6 +45,7 @@ pub use database::ProjectDatabases;
 pub use events::Subscription;
 pub use hooks::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};
 pub use log_queue::LogReader;
+pub use orphans::{orphan_databases, remove_orphan_databases};
 pub use previews::PreviewService;
 
 pub use crate::sync::{EngineEvents, Heartbeat};
@@ -53,6 +54,7 @@ pub(crate) use hooks::ask;
 pub(crate) use list::in_use;
 pub(crate) use log_queue::{LineJoiner, LogWriter, open};
 pub(crate) use operations::Operations;
+pub(crate) use orphans::sweep_databases_into;
 pub(crate) use phrases::follow_phrases;
 pub(crate) use prepare::{container_environment, ensure_database};
 pub(crate) use start::{Start, Starter, is_unwanted, wait_unwanted};

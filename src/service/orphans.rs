@@ -30,108 +30,106 @@ impl DatabaseSweep {
     }
 }
 
-impl Common {
-    /// The databases and roles of this owner whose project's folder is gone and which no project `in_use` has. Drops that
-    /// failed are tried again.
-    ///
-    /// # Errors
-    /// [`Error::Database`]; [`Error::InvalidSetting`] when `PROJECTS_DIR` cannot be read; that of `in_use`.
-    pub async fn orphan_databases(
-        &self,
-        in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
-    ) -> Result<Vec<Owned>, Error> {
-        self.sweep_databases(in_use, false).await.map(|sweep| sweep.orphans)
-    }
+/// The databases and roles of this owner whose project's folder is gone and which no project `in_use` has. Drops that
+/// failed are tried again.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::InvalidSetting`] when `PROJECTS_DIR` cannot be read; that of `in_use`.
+pub async fn orphan_databases(
+    common: &Common,
+    in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
+) -> Result<Vec<Owned>, Error> {
+    sweep_databases(common, in_use, false).await.map(|sweep| sweep.orphans)
+}
 
-    /// Removes them, and tells which. All are tried.
-    ///
-    /// # Errors
-    /// As [`Self::orphan_databases`]; of those that could not be removed, the first. The others are logged.
-    pub async fn remove_orphan_databases(
-        &self,
-        in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
-    ) -> Result<Vec<String>, Error> {
-        let sweep = self.sweep_databases(in_use, true).await?;
-        match sweep.failed.into_iter().next() {
-            Some((_logged, source)) => Err(Error::Database { preview: None, source }),
-            None => Ok(sweep.removed),
-        }
+/// Removes them, and tells which. All are tried.
+///
+/// # Errors
+/// As [`orphan_databases`]; of those that could not be removed, the first. The others are logged.
+pub async fn remove_orphan_databases(
+    common: &Common,
+    in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
+) -> Result<Vec<String>, Error> {
+    let sweep = sweep_databases(common, in_use, true).await?;
+    match sweep.failed.into_iter().next() {
+        Some((_logged, source)) => Err(Error::Database { preview: None, source }),
+        None => Ok(sweep.removed),
     }
+}
 
-    /// Ends drops that failed, and looks for databases whose project's folder is gone; `remove` removes them, too. What
-    /// does not carry this owner's mark is never touched.
-    ///
-    /// # Errors
-    /// When the databases, the folders or the containers cannot be listed: without any of them all would seem orphaned.
-    async fn sweep_databases(
-        &self,
-        in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
-        remove: bool,
-    ) -> Result<DatabaseSweep, Error> {
-        let mut sweep = DatabaseSweep::default();
-        let Some(databases) = self.databases.server() else { return Ok(sweep) };
-        let owned = databases.owned(&self.settings.preview_owner).await;
-        let owned = owned.map_err(|source| Error::Database { preview: None, source })?;
-        self.check_projects_dir().await?;
-        let in_use = in_use.await?;
-        for database in owned {
-            let id = database.target.id.clone();
-            if database.dropping {
-                match self.operations.run_here(&id, databases.remove_again(&database)).await {
-                    Ok(true) => sweep.ended.push(database.name),
+/// Ends drops that failed, and looks for databases whose project's folder is gone; `remove` removes them, too. What
+/// does not carry this owner's mark is never touched.
+///
+/// # Errors
+/// When the databases, the folders or the containers cannot be listed: without any of them all would seem orphaned.
+async fn sweep_databases(
+    common: &Common,
+    in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
+    remove: bool,
+) -> Result<DatabaseSweep, Error> {
+    let mut sweep = DatabaseSweep::default();
+    let Some(databases) = common.databases.server() else { return Ok(sweep) };
+    let owned = databases.owned(&common.settings.preview_owner).await;
+    let owned = owned.map_err(|source| Error::Database { preview: None, source })?;
+    check_projects_dir(common).await?;
+    let in_use = in_use.await?;
+    for database in owned {
+        let id = database.target.id.clone();
+        if database.dropping {
+            match common.operations.run_here(&id, databases.remove_again(&database)).await {
+                Ok(true) => sweep.ended.push(database.name),
+                Ok(false) => {}
+                Err(error) => sweep.fail(database.name, error),
+            }
+        } else if !in_use.contains(&id.project_id()) && is_folder_gone(common, &id).await {
+            sweep.orphans.push(database.clone());
+            if remove {
+                let dropping = drop_orphan(common, databases.as_ref(), &database);
+                match common.operations.run_here(&id, dropping).await {
+                    Ok(true) => sweep.removed.push(database.name),
                     Ok(false) => {}
                     Err(error) => sweep.fail(database.name, error),
                 }
-            } else if !in_use.contains(&id.project_id()) && self.is_folder_gone(&id).await {
-                sweep.orphans.push(database.clone());
-                if remove {
-                    let dropping = self.drop_orphan(databases.as_ref(), &database);
-                    match self.operations.run_here(&id, dropping).await {
-                        Ok(true) => sweep.removed.push(database.name),
-                        Ok(false) => {}
-                        Err(error) => sweep.fail(database.name, error),
-                    }
-                }
             }
         }
-        Ok(sweep)
     }
+    Ok(sweep)
+}
 
-    /// The databases' part of a sweep: what failed is told in its result.
-    pub(crate) async fn sweep_databases_into(
-        &self,
-        result: &mut SweepResult,
-        in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
-        remove: bool,
-    ) {
-        match self.sweep_databases(in_use, remove).await {
-            Ok(databases) => {
-                result.orphan_databases = databases.orphans;
-                result.removed_databases = databases.ended.into_iter().chain(databases.removed).collect();
-                let failed = databases.failed.iter().map(|(name, error)| format!("database {name}: {error}"));
-                result.problems.extend(failed);
-            }
-            Err(error) => result.problems.push(error.to_string()),
+/// The databases' part of a sweep: what failed is told in its result.
+pub(crate) async fn sweep_databases_into(
+    common: &Common,
+    result: &mut SweepResult,
+    in_use: impl Future<Output = Result<HashSet<u64>, Error>>,
+    remove: bool,
+) {
+    match sweep_databases(common, in_use, remove).await {
+        Ok(databases) => {
+            result.orphan_databases = databases.orphans;
+            result.removed_databases = databases.ended.into_iter().chain(databases.removed).collect();
+            let failed = databases.failed.iter().map(|(name, error)| format!("database {name}: {error}"));
+            result.problems.extend(failed);
         }
+        Err(error) => result.problems.push(error.to_string()),
     }
+}
 
-    /// The folder may have come while we waited in the queue.
-    async fn drop_orphan(&self, databases: &dyn Databases, orphan: &Owned) -> Result<bool, DatabaseError> {
-        Ok(self.is_folder_gone(&orphan.target.id).await && databases.remove(&orphan.target).await?)
-    }
+/// The folder may have come while we waited in the queue.
+async fn drop_orphan(common: &Common, databases: &dyn Databases, orphan: &Owned) -> Result<bool, DatabaseError> {
+    Ok(is_folder_gone(common, &orphan.target.id).await && databases.remove(&orphan.target).await?)
+}
 
-    async fn check_projects_dir(&self) -> Result<(), Error> {
-        let folder = &self.settings.projects_dir;
-        let readable = tokio::fs::read_dir(folder).await;
-        readable.map(drop).map_err(|error| Error::InvalidSetting {
-            field: "projects_dir",
-            problem: format!("{}: {error}", folder.display()),
-        })
-    }
+async fn check_projects_dir(common: &Common) -> Result<(), Error> {
+    let folder = &common.settings.projects_dir;
+    let readable = tokio::fs::read_dir(folder).await;
+    readable.map(drop).map_err(|error| Error::InvalidSetting {
+        field: "projects_dir",
+        problem: format!("{}: {error}", folder.display()),
+    })
+}
 
-    /// Whether the project's folder is known to be gone. Sessions go with their project.
-    async fn is_folder_gone(&self, id: &PreviewId) -> bool {
-        let folder: PathBuf = self.settings.projects_dir.join(PreviewId::project(id.project_id()).folder());
-        matches!(tokio::fs::symlink_metadata(&folder).await, Err(error) if error.kind() == ErrorKind::NotFound)
-    }
+/// Whether the project's folder is known to be gone. Sessions go with their project.
+async fn is_folder_gone(common: &Common, id: &PreviewId) -> bool {
+    let folder: PathBuf = common.settings.projects_dir.join(PreviewId::project(id.project_id()).folder());
+    matches!(tokio::fs::symlink_metadata(&folder).await, Err(error) if error.kind() == ErrorKind::NotFound)
 }

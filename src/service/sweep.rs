@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use super::api::SweepResult;
 use super::context::{Context, UNSTARTED_TIMEOUT};
 use super::list::in_use;
+use super::orphans::sweep_databases_into;
 use crate::engine::{EngineError, State, Workload};
 use crate::error::Error;
 use crate::id::PreviewId;
@@ -59,7 +60,7 @@ impl Sweep {
             }
         }
         let listing = async { in_use(context.engine.list(context.ownership.owner()).await, context.store()) };
-        context.common.sweep_databases_into(&mut result, listing, remove_orphan_databases).await;
+        sweep_databases_into(&context.common, &mut result, listing, remove_orphan_databases).await;
         result.running.sort_unstable();
         result.removed.sort_unstable();
         Ok(result)
