@@ -15,11 +15,13 @@ SERVICES := $(PYTHON) tools/services.py --
 MATURIN := maturin==1.16.0
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
+CARGO_MODULES := 0.27.0
 CARGO_LLVM_COV := 0.9.1
 COVERAGE := coverage==7.17.4
 # Tools that are built from source stay in the user's cache, a folder for each version: the next checkout finds them.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kosuke-docker
 DENY_BIN := $(TOOLS)/cargo-deny-$(CARGO_DENY)/bin/cargo-deny
+MODULES_BIN := $(TOOLS)/cargo-modules-$(CARGO_MODULES)/bin/cargo-modules
 FUZZ_BIN := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ)/bin/cargo-fuzz
 LLVM_COV_BIN := $(TOOLS)/cargo-llvm-cov-$(CARGO_LLVM_COV)/bin/cargo-llvm-cov
 # Tests wait more than they compute: twice as many workers as processors of the machine that CI has.
@@ -58,7 +60,7 @@ fuzz: $(FUZZ_BIN) ## Random output in random pieces through the log reader (FUZZ
 	RUSTC_BOOTSTRAP=1 $(FUZZ_BIN) run --sanitizer none classifier $(BUILD)/fuzz-corpus -- \
 		-max_len=8192 -max_total_time=$(or $(FUZZ_SECONDS),60)
 
-lint: lint-rust lint-python ## Format, clippy, rustdoc, ruff, mypy, pyright, stubtest, licences, one TLS provider
+lint: lint-rust lint-python lint-modules ## Format, clippy, rustdoc, ruff, mypy, pyright, stubtest, licences, one TLS provider, no circles
 
 lint-rust: $(DENY_BIN)
 	cargo fmt --check
@@ -71,6 +73,9 @@ lint-rust: $(DENY_BIN)
 	! cargo tree --locked -i aws-lc-rs 2>/dev/null | grep .
 	! cargo tree --locked -i openssl-sys 2>/dev/null | grep .
 	! cargo tree --locked -i native-tls 2>/dev/null | grep .
+
+lint-modules: $(MODULES_BIN)
+	$(MODULES_BIN) dependencies --lib --no-externs --no-sysroot | $(PYTHON) tools/acyclic.py
 
 lint-python: $(BUILD)/lint-env/stamp
 	$(BUILD)/lint-env/bin/ruff format --check .
@@ -135,9 +140,15 @@ $(LLVM_COV_BIN):
 		--root $(TOOLS)/cargo-llvm-cov-$(CARGO_LLVM_COV) --target-dir $(BUILD)/llvm-cov-target
 	rm -rf $(BUILD)/llvm-cov-target
 
+# Optimised a little: it reads the whole crate, and would take five times as long.
+$(MODULES_BIN):
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=none cargo install cargo-modules --version $(CARGO_MODULES) --locked \
+		--profile dev --root $(TOOLS)/cargo-modules-$(CARGO_MODULES) --target-dir $(BUILD)/modules-target
+	rm -rf $(BUILD)/modules-target
+
 $(FUZZ_BIN):
 	cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --profile dev \
 		--root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) --target-dir $(BUILD)/fuzz-tool-target
 	rm -rf $(BUILD)/fuzz-tool-target
 
-.PHONY: help demo test coverage soak fuzz ticket lint lint-rust lint-python ready rust-tests dev wheel clean
+.PHONY: help demo test coverage soak fuzz ticket lint lint-rust lint-modules lint-python ready rust-tests dev wheel clean
