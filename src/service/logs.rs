@@ -18,7 +18,7 @@ use crate::sync::START_TOLERANCE;
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// After the end of a container's output: somebody else may be restarting it.
 const RESTART_TIMEOUT: Duration = Duration::from_millis(350);
-/// How long the last lines of a container that ended may take.
+/// How long the next of the last lines of a container that ended may take: there may be many of them.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 /// A stream that was silent for so long is opened anew, from where it was.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -69,7 +69,7 @@ impl Reading<'_> {
         };
         let mut start = LogStart { since: None, tail };
         loop {
-            let broke = self.read_run(&workload, start, follow).await;
+            let broke = self.read_run(&workload, start, follow, IDLE_TIMEOUT).await;
             if !follow {
                 self.joiner.finish(self.writer);
                 return broke.map_or(Ok(()), |source| Err(failed(source)));
@@ -83,8 +83,7 @@ impl Reading<'_> {
                 start = LogStart::at(last + Duration::from_nanos(1));
             }
             let Some(next) = self.next_run(&workload).await.map_err(failed)? else {
-                // Engine 20.10 may end a stream before the last line, where that has no end of its own.
-                drop(tokio::time::timeout(LAST_LINES_TIMEOUT, self.read_run(&workload, start, false)).await);
+                self.read_last_lines(&workload, start).await;
                 self.joiner.finish(self.writer);
                 return Ok(());
             };
@@ -102,11 +101,31 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads until the stream ends; what it broke with, if it did.
-    async fn read_run(&mut self, workload: &Workload, start: LogStart, follow: bool) -> Option<EngineError> {
+    /// Reads what came after a stream had ended. Engine 20.10 may end one before the last line, where that has no end of its
+    /// own, and a busy engine takes in what a container printed after it tells of its end.
+    async fn read_last_lines(&mut self, workload: &Workload, mut start: LogStart) {
+        loop {
+            let before = self.joiner.last();
+            let _whatever_it_ended_with = self.read_run(workload, start, false, LAST_LINES_TIMEOUT).await;
+            match self.joiner.last() {
+                Some(last) if self.joiner.last() > before => start = LogStart::at(last + Duration::from_nanos(1)),
+                _ => return,
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Reads until the stream ends, or says nothing for `idle`; what it broke with, if it did.
+    async fn read_run(
+        &mut self,
+        workload: &Workload,
+        start: LogStart,
+        follow: bool,
+        idle: Duration,
+    ) -> Option<EngineError> {
         let mut chunks = self.context.engine.logs(&workload.run, start, follow);
         loop {
-            match tokio::time::timeout(IDLE_TIMEOUT, chunks.next()).await {
+            match tokio::time::timeout(idle, chunks.next()).await {
                 Ok(Some(Ok(chunk))) => {
                     self.joiner.chunk(&chunk, self.writer);
                     self.writer.relax().await;

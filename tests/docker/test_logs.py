@@ -178,6 +178,8 @@ async def test_it_ends_soon_after_the_container(
     assert took < END_SECONDS
 
 
+# Whether a container comes back is waited for a third of a second, and a busy engine takes longer.
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["restart_preview", "docker restart"])
 async def test_a_restart_loses_nothing_and_repeats_nothing(world: Any, count: Callable[[int], int], how: str) -> None:
     service = await started(world, **ended(NUMBERS))
@@ -220,6 +222,8 @@ async def test_bytes_that_are_no_text_and_lines_without_an_end(world: Any) -> No
     assert 8_000 <= len("".join(long)) <= 1_000_001
 
 
+# A busy engine takes in output for seconds after it told of the end: what it lacks then is not for the reader to tell.
+@pytest.mark.alone
 async def test_a_slow_reader_is_told_how_much_it_lost(world: Any) -> None:
     total = 200_000
     script = f"""
