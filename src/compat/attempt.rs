@@ -1,7 +1,7 @@
 //! A start on a docker-py-compatible client.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -12,16 +12,10 @@ use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{Phase, Started};
 use crate::service::{
-    Hook, HookAnswer, HookRequest, StartRequest, Starter, WaitOptions, ask, container_environment, ensure_database,
-    is_unwanted, wait_unwanted,
+    Hook, HookAnswer, HookRequest, MAX_RACES, POLL, StartRequest, Starter, UNSTARTED_TIMEOUT, WaitOptions, ask,
+    container_environment, ensure_database, is_unwanted, wait_unwanted,
 };
 use crate::state::SharedStart;
-
-/// Lost races before we give up.
-const MAX_RACES: usize = 20;
-const POLL: Duration = Duration::from_millis(50);
-/// How long a container that another process made may wait for its start before it counts as left behind.
-const UNSTARTED_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What is known about the container.
 enum Existing {

@@ -6,7 +6,7 @@ use super::client::Client;
 use crate::engine::{RunId, Workload};
 use crate::error::Error;
 use crate::id::PreviewId;
-use crate::preview::{ContainerInfo, Started};
+use crate::preview::Started;
 use crate::service::{Common, follow_phrases};
 use crate::state::{Ownership, Run};
 
@@ -28,22 +28,9 @@ impl Context {
     /// Takes a running container into the cache; with `follow`, its output is read from now on.
     pub(super) fn register(self: &Arc<Self>, id: &PreviewId, container_id: String, port: u16, follow: bool) -> Started {
         let common = &self.common;
-        let url = common.store.snapshots().url(port);
-        let info = ContainerInfo {
-            id: id.clone(),
-            container_id: container_id.clone(),
-            container_name: common.store.name(id),
-            port,
-            url: url.clone(),
-            compilation_complete: false,
-            is_responding: false,
-        };
-        let run_id = RunId { task: container_id.clone(), started_at: None };
-        let (run, new) = common.store.register(info, &run_id, || {
-            let (store, of) = (Arc::downgrade(&common.store), id.clone());
-            let on_change = move || store.upgrade().into_iter().for_each(|store| store.publish(&of));
-            Run::followed(run_id.clone(), common.target_of(&url), common.settings.preview_port, Box::new(on_change))
-        });
+        let info = common.store.snapshots().info(id, &container_id, &common.store.name(id), port);
+        let (url, run) = (info.url.clone(), RunId { task: container_id.clone(), started_at: None });
+        let (run, new) = common.store.register(info, &run, common.target_of(&url));
         if new && follow {
             self.follow(id, run);
         }

@@ -19,10 +19,10 @@ use crate::preview::{Phase, Preview, Started};
 use crate::probe::Prober;
 use crate::service::{
     Common, Hooks, LogReader, Operations, Previews, ProjectDatabases, Start, StartRequest, Subscription, SweepResult,
-    WaitOptions, follow_phrases, in_use, stop_all,
+    WaitOptions, follow_phrases, in_use, known_and, stop_all,
 };
 use crate::settings::Settings;
-use crate::state::{EngineStatus, Ownership, SharedStart, Snapshots, Store};
+use crate::state::{EngineStatus, Ownership, Snapshots, Store};
 use crate::sync::PageProbe;
 use crate::tasks::Tasks;
 
@@ -58,13 +58,8 @@ impl CompatService {
     async fn known_and_listed(&self, operation: &'static str) -> Result<Vec<PreviewId>, Error> {
         let listed = self.context.client.list(self.context.ownership.owner()).await;
         let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
-        let mut previews = self.context.common.store.previews();
-        for id in listed.iter().filter_map(|workload| self.context.ownership.preview_of(workload)) {
-            if !previews.contains(&id) {
-                previews.push(id);
-            }
-        }
-        Ok(previews)
+        let listed = listed.iter().filter_map(|workload| self.context.ownership.preview_of(workload));
+        Ok(known_and(&self.context.common.store, listed))
     }
 }
 
@@ -84,31 +79,11 @@ impl Previews for CompatService {
 
     /// What such a client starts it also makes: a stop and a start, within one operation.
     fn restart(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {
-        let (mut waiter, leader) = SharedStart::open();
-        let (context, start, asked) = (Arc::clone(&self.context), Arc::clone(&self.start), request.clone());
-        let _detached = self.context.common.operations.run(&request.id, "restart", async move {
-            let stopped = {
-                let _operation = context.common.store.begin_operation(&asked.id, Phase::Starting);
-                context.stop(&asked.id).await
-            };
-            let result = match stopped {
-                Ok(()) => start.run(&asked, leader.shared()).await,
-                Err(error) => Err(error),
-            };
-            leader.finish(result);
-            Ok(())
-        });
-        let start = Arc::clone(&self.start);
-        Box::pin(async move {
-            match waiter.result().await {
-                Err(Error::Abandoned { .. } | Error::Closed { .. }) => Err(Error::Closed { operation: "restart" }),
-                result => {
-                    let started = result?;
-                    start.after(&request, &started, true).await?;
-                    Ok(started)
-                }
-            }
-        })
+        let (context, id) = (Arc::clone(&self.context), request.id.clone());
+        Box::pin(self.start.restart(request, async move {
+            let _operation = context.common.store.begin_operation(&id, Phase::Starting);
+            context.stop(&id).await.map(|()| None)
+        }))
     }
 
     fn stop(&self, id: &PreviewId, remove_database: bool) -> BoxFuture<'static, Result<(), Error>> {

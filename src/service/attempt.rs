@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::api::{StartRequest, WaitOptions};
-use super::context::{Context, POLL, UNSTARTED_TIMEOUT};
+use super::context::{Context, MAX_RACES, POLL, UNSTARTED_TIMEOUT};
 use super::create::{Create, Made};
 use super::hooks::{HookAnswer, HookRequest, ask};
 use super::prepare::Preparation;
@@ -19,9 +19,6 @@ use crate::folder;
 use crate::id::PreviewId;
 use crate::preview::{Phase, Started};
 use crate::state::SharedStart;
-
-/// Lost races before we give up: each one means that somebody else made or removed the container meanwhile.
-const MAX_RACES: usize = 20;
 
 /// What the engine said about the container.
 enum Existing {

@@ -13,9 +13,22 @@ use crate::sync::Reconciler;
 
 /// How long a container that another process made may wait for its start before it counts as left behind.
 /// Longer than a password may take to set: else the one that is late would overwrite the one that replaced it.
-pub(super) const UNSTARTED_TIMEOUT: Duration = Duration::from_secs(8);
+pub(crate) const UNSTARTED_TIMEOUT: Duration = Duration::from_secs(8);
+/// Lost races before a start gives up: each means that somebody else made or removed the container meanwhile.
+pub(crate) const MAX_RACES: usize = 20;
 /// Between two questions to the engine about what another process is doing.
-pub(super) const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
+
+/// The previews that are cached or being worked on, and those of a listing.
+pub(crate) fn known_and(store: &Store, listed: impl Iterator<Item = PreviewId>) -> Vec<PreviewId> {
+    let mut previews = store.previews();
+    for id in listed {
+        if !previews.contains(&id) {
+            previews.push(id);
+        }
+    }
+    previews
+}
 
 /// See the module.
 pub(super) struct Context {
@@ -44,13 +57,9 @@ impl Context {
     pub(super) async fn known_and_listed(&self, operation: &'static str) -> Result<Vec<PreviewId>, Error> {
         let listed = self.engine.list(self.ownership.owner()).await;
         let listed = listed.map_err(|source| Error::engine(operation, None, source))?;
-        let mut previews = self.store().previews();
-        for id in listed.iter().filter_map(|workload| self.recognise(workload)) {
-            if !previews.contains(&id) {
-                previews.push(id);
-            }
-        }
-        Ok(previews)
+        // What is known already keeps its name.
+        let listed: Vec<_> = listed.iter().filter_map(|workload| self.recognise(workload)).collect();
+        Ok(known_and(self.store(), listed.into_iter()))
     }
 
     /// The preview that a listed container is of, None for another owner's. Of one that is not remembered the listing

@@ -11,7 +11,6 @@ use crate::engine::{EngineError, Secrets, State};
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{Phase, Started};
-use crate::state::SharedStart;
 
 /// See the module.
 pub(super) struct Restart {
@@ -29,30 +28,8 @@ impl Restart {
         request: StartRequest,
     ) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
         self.context.reconciler.listen();
-        // Nobody else joins it; it is a start like others where there is no container.
-        let (mut waiter, leader) = SharedStart::open();
-        let (this, asked) = (Arc::clone(self), request.clone());
-        let _detached = self.context.common.operations.run(&request.id, "restart", async move {
-            let result = match this.run(&asked.id).await {
-                Ok(Some(started)) => Ok(started),
-                // In the same operation: a stop that was called after this restart comes after it.
-                Ok(None) => Box::pin(this.start.run(&asked, leader.shared())).await,
-                Err(error) => Err(error),
-            };
-            leader.finish(result);
-            Ok(())
-        });
-        let start = Arc::clone(&self.start);
-        async move {
-            match waiter.result().await {
-                Err(Error::Abandoned { .. } | Error::Closed { .. }) => Err(Error::Closed { operation: "restart" }),
-                result => {
-                    let started = result?;
-                    start.after(&request, &started, true).await?;
-                    Ok(started)
-                }
-            }
-        }
+        let (this, id) = (Arc::clone(self), request.id.clone());
+        self.start.restart(request, async move { this.run(&id).await })
     }
 
     /// None: there is no container to restart (any more).

@@ -73,6 +73,37 @@ impl Start {
         }
     }
 
+    /// A restart: what `restarted` gives, or a start within the same operation where it gives None, so that a stop that was
+    /// called after this restart comes after it. Nobody joins it. The place in the queue is taken at the call.
+    pub(crate) fn restart(
+        self: &Arc<Self>,
+        request: StartRequest,
+        restarted: impl Future<Output = Result<Option<Started>, Error>> + Send + 'static,
+    ) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
+        let (mut waiter, leader) = SharedStart::open();
+        let (this, asked) = (Arc::clone(self), request.clone());
+        let _detached = self.common.operations.run(&request.id, "restart", async move {
+            let result = match restarted.await {
+                Ok(Some(started)) => Ok(started),
+                Ok(None) => this.starter.start(&asked, leader.shared()).await,
+                Err(error) => Err(error),
+            };
+            leader.finish(result);
+            Ok(())
+        });
+        let this = Arc::clone(self);
+        async move {
+            match waiter.result().await {
+                Err(Error::Abandoned { .. } | Error::Closed { .. }) => Err(Error::Closed { operation: "restart" }),
+                result => {
+                    let started = result?;
+                    this.after(&request, &started, true).await?;
+                    Ok(started)
+                }
+            }
+        }
+    }
+
     fn join(self: &Arc<Self>, request: &StartRequest) -> Joined {
         let (waiter, opened) = self.common.store.join_start(&request.id);
         let joined = Joined { waiter, opened: opened.is_some() };
@@ -80,7 +111,7 @@ impl Start {
             let (this, request) = (Arc::clone(self), request.clone());
             self.common.tasks.spawn(async move {
                 permit.turn().await;
-                let result = this.run(&request, leader.shared()).await;
+                let result = this.starter.start(&request, leader.shared()).await;
                 leader.finish(result);
                 this.common.operations.finish(&request.id, permit);
             });
@@ -88,13 +119,8 @@ impl Start {
         joined
     }
 
-    /// The start itself, within the preview's operation.
-    pub(crate) async fn run(&self, request: &StartRequest, shared: &SharedStart) -> Result<Started, Error> {
-        self.starter.start(request, shared).await
-    }
-
     /// What follows a start. Not within the preview's operation: both may take long, and a stop must not wait for them.
-    pub(crate) async fn after(&self, request: &StartRequest, started: &Started, opened: bool) -> Result<(), Error> {
+    async fn after(&self, request: &StartRequest, started: &Started, opened: bool) -> Result<(), Error> {
         if opened && started.fresh {
             let monitor = HookRequest::Monitor(started.container_id.clone());
             ask(request.hooks(), Some(&request.id), monitor).await?;

@@ -9,7 +9,7 @@ use super::entry::{CacheEntry, Ending, Observation};
 use super::run::RunState;
 use crate::engine::{EngineError, State, Workload};
 use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, PreviewId};
-use crate::preview::{CompileError, DatabaseState, Isolation, Phase, Preview};
+use crate::preview::{CompileError, ContainerInfo, DatabaseState, Isolation, Phase, Preview};
 use crate::probe::Answer;
 use crate::settings::Settings;
 
@@ -55,7 +55,25 @@ impl Snapshots {
         }
     }
 
-    /// The port inside the container that is published.
+    /// The port that the dev server is expected to listen on.
+    pub(super) fn inside_port(&self) -> u16 {
+        self.port
+    }
+
+    /// A cache entry of a container of which nothing is known but that it runs.
+    pub(crate) fn info(&self, id: &PreviewId, container_id: &str, name: &str, port: u16) -> ContainerInfo {
+        ContainerInfo {
+            id: id.clone(),
+            container_id: container_id.to_owned(),
+            container_name: name.to_owned(),
+            port,
+            url: self.url(port),
+            compilation_complete: false,
+            is_responding: false,
+        }
+    }
+
+    /// The engine's port that the dev server's is published on.
     pub(crate) fn port_of(&self, workload: &Workload) -> Option<u16> {
         workload.endpoints.get(&self.port).map(|endpoint| endpoint.port)
     }

@@ -384,15 +384,24 @@ impl Store {
         lock(&self.entries).all.get(&info.id)?.known_run(info, run)
     }
 
-    /// Takes a running container in. A run that is known already stays; tells the run, and whether it is new.
-    pub(crate) fn register(&self, info: ContainerInfo, id: &RunId, run: impl FnOnce() -> Run) -> (Arc<Run>, bool) {
+    /// Takes a running container in, whose page is asked for at `target`. A run that is known already stays; tells the run,
+    /// and whether it is new: then somebody has to follow it.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        info: ContainerInfo,
+        id: &RunId,
+        target: Option<ProbeTarget>,
+    ) -> (Arc<Run>, bool) {
         let preview = info.id.clone();
+        // A run does not keep the state alive.
+        let (store, of) = (Arc::downgrade(self), info.id.clone());
+        let on_change = move || store.upgrade().into_iter().for_each(|store| store.publish(&of));
         self.change(&preview, |entry| {
             if let Some(run) = entry.known_run(&info, id) {
                 return (run, false);
             }
             entry.last_port = Some(info.port);
-            let run = Arc::new(run());
+            let run = Arc::new(Run::followed(id.clone(), target, self.snapshots.inside_port(), Box::new(on_change)));
             entry.set_record(Record { info, run: Arc::clone(&run) });
             (run, true)
         })

@@ -12,7 +12,6 @@ use super::monitor::Monitor;
 use crate::engine::{Change, Engine, EngineError, EngineEvent, State, Workload};
 use crate::error::Error;
 use crate::id::{LABEL_START, PreviewId};
-use crate::preview::ContainerInfo;
 use crate::probe::ProbeTarget;
 use crate::settings::Settings;
 use crate::state::{Ending, Ownership, Run, Store};
@@ -224,26 +223,13 @@ impl Reconciler {
     /// The run of a running container: the one that is followed, or a new one.
     pub(crate) async fn adopt(&self, id: &PreviewId, workload: &Workload) -> Arc<Run> {
         let port = self.store.snapshots().port_of(workload).unwrap_or(0);
-        let info = ContainerInfo {
-            id: id.clone(),
-            container_id: workload.id.clone(),
-            container_name: workload.name.clone(),
-            port,
-            url: self.store.snapshots().url(port),
-            compilation_complete: false,
-            is_responding: false,
-        };
+        let info = self.store.snapshots().info(id, &workload.id, &workload.name, port);
         if let Some(run) = self.store.known_run(&info, &workload.run) {
             return run;
         }
         let reached = self.engine.locality().reach(workload, self.port, self.bind_address).await;
         let target = reached.map(|endpoint| ProbeTarget::new(endpoint, &self.health_path));
-        let (run, new) = self.store.register(info, &workload.run, || {
-            let (store, of) = (Arc::downgrade(&self.store), id.clone());
-            // It does not keep the state alive.
-            let on_change = move || store.upgrade().into_iter().for_each(|store| store.publish(&of));
-            Run::followed(workload.run.clone(), target, self.port, Box::new(on_change))
-        });
+        let (run, new) = self.store.register(info, &workload.run, target);
         if new {
             let last_oom = self.events.status().history(&workload.id).last_oom;
             if last_oom.is_some_and(|oom| workload.started_at().is_none_or(|started| oom >= started)) {

@@ -19,8 +19,7 @@ TELL_SECONDS = 30
 
 pytestmark = [
     pytest.mark.timeout(600),  # The first time of a stack installs it.
-    # All of them take 9 minutes with their installs, and CI has less than 4 of its 20 left; Next.js it has, in
-    # test_browser.py.
+    # All of them take 9 minutes with their installs, and CI has 2 of its 15 left; it has Next.js, in test_browser.py.
     pytest.mark.skipif(not SOAK, reason="installs every stack, 9 minutes: `make soak` runs them"),
 ]
 

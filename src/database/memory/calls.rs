@@ -1,11 +1,12 @@
 //! The calls that a [`MemoryDatabases`](super::MemoryDatabases) got, and those that it is to fail or to hold.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::{oneshot, watch};
 
 use crate::database::error::DatabaseError;
+use crate::lock::lock;
 
 /// A method of [`Databases`](crate::database::Databases) that asks the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,28 +71,28 @@ struct State {
 
 impl Calls {
     pub(super) fn history(&self) -> Vec<(Call, String)> {
-        self.lock().history.clone()
+        lock(&self.state).history.clone()
     }
 
     pub(super) fn forget_history(&self) {
-        self.lock().history.clear();
+        lock(&self.state).history.clear();
     }
 
     pub(super) fn fail_next(&self, call: Call, error: DatabaseError) {
-        self.lock().faults.push_back((call, error));
+        lock(&self.state).faults.push_back((call, error));
     }
 
     pub(super) fn hold(&self, call: Call) -> Held {
         let (reached, is_reached) = watch::channel(false);
         let (release, released) = oneshot::channel();
-        self.lock().gates.push_back((call, Gate { reached, released }));
+        lock(&self.state).gates.push_back((call, Gate { reached, released }));
         Held { reached: is_reached, release }
     }
 
     /// Records a call about `name`, waits while it is held, and gives the error that it is to fail with.
     pub(super) async fn begin(&self, call: Call, name: &str) -> Result<(), DatabaseError> {
         let gate = {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.history.push((call, name.to_owned()));
             take(&mut state.gates, call)
         };
@@ -100,11 +101,7 @@ impl Calls {
             // An error means that `Held` was dropped, which lets the call go on, too.
             let _ = released.await;
         }
-        take(&mut self.lock().faults, call).map_or(Ok(()), Err)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        take(&mut lock(&self.state).faults, call).map_or(Ok(()), Err)
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`MemoryDatabases`].
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,6 +11,7 @@ use crate::database::databases::{DatabaseInfo, Databases, Ensured, Login, TableI
 use crate::database::error::DatabaseError;
 use crate::database::target::{Owned, Target};
 use crate::database::url::url;
+use crate::lock::lock;
 use crate::preview::Isolation;
 
 const ADMIN: &str = "postgres";
@@ -132,32 +133,30 @@ impl MemoryDatabases {
     /// The passwords that were set for the role `name`, oldest first. A drop of the role does not shorten the list.
     #[must_use]
     pub fn passwords(&self, name: &str) -> Vec<SecretString> {
-        self.lock().passwords.iter().filter(|(of, _)| of == name).map(|(_, password)| password.clone()).collect()
+        lock(&self.state).passwords.iter().filter(|(of, _)| of == name).map(|(_, password)| password.clone()).collect()
     }
 
     /// Whether a client with the URL `candidate` could log in now.
     #[must_use]
     pub fn accepts(&self, candidate: &str) -> bool {
-        self.lock().entries.iter().filter(|(_, entry)| !entry.role_only && !entry.dropping).any(|(name, entry)| {
-            let own = entry.password.clone().map(|password| self.url(name, &Login::Role(password)));
-            let urls = own.into_iter().chain([self.url(name, &Login::Admin)]);
-            urls.into_iter().any(|url| url.expose_secret() == candidate)
-        })
+        lock(&self.state).entries.iter().filter(|(_, entry)| !entry.role_only && !entry.dropping).any(
+            |(name, entry)| {
+                let own = entry.password.clone().map(|password| self.url(name, &Login::Role(password)));
+                let urls = own.into_iter().chain([self.url(name, &Login::Admin)]);
+                urls.into_iter().any(|url| url.expose_secret() == candidate)
+            },
+        )
     }
 
     /// Puts the target's database there, as a process that died left it. `role_only`: its role alone. `dropping`: a drop of
     /// it was begun.
     pub fn insert(&self, target: &Target, role_only: bool, dropping: bool) {
-        self.lock().entries.insert(target.name(), Entry { role_only, dropping, ..Entry::new(target) });
+        lock(&self.state).entries.insert(target.name(), Entry { role_only, dropping, ..Entry::new(target) });
     }
 
     /// Replaces the tables of the database `name`. False: there is no such database.
     pub fn set_tables(&self, name: &str, tables: Vec<TableInfo>) -> bool {
-        self.lock().entries.get_mut(name).map(|entry| entry.tables = tables).is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).entries.get_mut(name).map(|entry| entry.tables = tables).is_some()
     }
 }
 
@@ -192,7 +191,7 @@ impl State {
 impl Databases for MemoryDatabases {
     async fn ensure(&self, target: &Target) -> Result<Ensured, DatabaseError> {
         self.calls.begin(Call::Ensure, &target.name()).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.find(target)?.is_some_and(|entry| entry.dropping) {
             state.entries.remove(&target.name());
         }
@@ -203,7 +202,7 @@ impl Databases for MemoryDatabases {
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
         self.calls.begin(Call::SetPassword, name).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let Some(entry) = state.entries.get_mut(name) else {
             let message = format!("role \"{name}\" does not exist (SQLSTATE 42704)");
             return Err(DatabaseError { step: "set password", message, sqlstate: Some("42704".to_owned()) });
@@ -226,7 +225,7 @@ impl Databases for MemoryDatabases {
 
     async fn remove(&self, target: &Target) -> Result<bool, DatabaseError> {
         let begun = self.calls.begin(Call::Remove, &target.name()).await;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if let Err(error) = begun {
             if error.step != "connect"
                 && let Ok(Some(entry)) = state.find(target)
@@ -241,7 +240,7 @@ impl Databases for MemoryDatabases {
 
     async fn remove_again(&self, owned: &Owned) -> Result<bool, DatabaseError> {
         self.calls.begin(Call::RemoveAgain, &owned.name).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let is_same = |entry: &Entry| entry.dropping && entry.target == owned.target;
         if !state.entries.get(&owned.name).is_some_and(is_same) {
             return Ok(false);
@@ -251,7 +250,7 @@ impl Databases for MemoryDatabases {
 
     async fn owned(&self, owner: &str) -> Result<Vec<Owned>, DatabaseError> {
         self.calls.begin(Call::Owned, owner).await?;
-        let state = self.lock();
+        let state = lock(&self.state);
         let (roles, databases): (Vec<_>, Vec<_>) = state
             .entries
             .iter()
@@ -270,7 +269,7 @@ impl Databases for MemoryDatabases {
     async fn info(&self, target: &Target) -> Result<DatabaseInfo, DatabaseError> {
         let name = target.name();
         self.calls.begin(Call::Info, &name).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let entry = state.database(target, "find database")?;
         let owner = if self.admin_only() { ADMIN.to_owned() } else { name.clone() };
         Ok(DatabaseInfo {
@@ -286,12 +285,12 @@ impl Databases for MemoryDatabases {
 
     async fn reset(&self, target: &Target) -> Result<(), DatabaseError> {
         self.calls.begin(Call::Reset, &target.name()).await?;
-        self.lock().replace(target, Vec::new())
+        lock(&self.state).replace(target, Vec::new())
     }
 
     async fn copy(&self, target: &Target, source: &Target) -> Result<(), DatabaseError> {
         self.calls.begin(Call::Copy, &target.name()).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.find(target)?;
         let tables = state.database(source, "find source")?.tables.clone();
         state.replace(target, tables)

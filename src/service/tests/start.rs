@@ -1,14 +1,13 @@
 //! Start: adopt, a taken name, lost races, cancelled, the database late, the image missing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::support::{NAME, Tested, World, id, request, wait};
+use crate::database::memory::Call as Asked;
 use crate::engine::memory::Call;
 use crate::engine::{EngineError, PortRange};
 use crate::error::Error;
 use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_START};
-use crate::lock::lock;
 use crate::preview::{DatabaseState, Phase};
 use crate::service::{Previews, StartRequest};
 use crate::settings::PullPolicy;
@@ -20,10 +19,11 @@ async fn a_first_start_makes_one_container_with_these_calls() -> Tested {
     let expected =
         [(Call::HasImage, 1), (Call::EnsureNetwork, 1), (Call::Inspect, 2), (Call::Create, 1), (Call::Start, 1)];
     assert_eq!(world.calls(), expected);
-    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    assert_eq!(world.asked(), [Asked::Ensure, Asked::SetPassword]);
     let Some(spec) = world.engine.spec(NAME) else { return Err(Error::abandoned(&id())) };
     assert_eq!((spec.working_dir.as_deref(), spec.init), (Some("/app"), true));
-    assert!(spec.environment.contains(&("DATABASE_URL".into(), "postgresql://server/kosuke_project_1".into())));
+    let url = spec.environment.iter().find(|(name, _)| name == "DATABASE_URL");
+    assert!(url.is_some_and(|(_, url)| world.server.accepts(url)), "the password that was set stands in it");
     Ok(())
 }
 
@@ -36,7 +36,7 @@ async fn a_running_container_is_adopted_for_one_call_and_its_password_stays() ->
     let started = other.start(request()).await?;
     assert_eq!((started.url, started.fresh), (url, false));
     assert_eq!(world.calls(), [(Call::Inspect, 1)]);
-    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    assert_eq!(world.asked(), [Asked::Ensure, Asked::SetPassword]);
     other.common().abandon();
     Ok(())
 }
@@ -69,7 +69,7 @@ async fn the_loser_of_a_race_for_the_name_adopts_the_winner() -> Tested {
     assert_eq!((lost.url, lost.container_id, lost.fresh), (won.url, won.container_id, false));
     assert_eq!(world.engine.names(), [NAME]);
     // Only who won the name set a password.
-    assert_eq!(world.server.asked().iter().filter(|asked| **asked == "set_password").count(), 1);
+    assert_eq!(world.server.count(Asked::SetPassword), 1);
     other.common().abandon();
     Ok(())
 }
@@ -104,14 +104,13 @@ async fn a_start_that_nobody_waits_for_is_undone() -> Tested {
 #[tokio::test(start_paused = true)]
 async fn a_late_database_holds_the_start_and_a_failed_one_is_told() -> Tested {
     let world = World::new();
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    *lock(&world.server.gate) = Some(Arc::clone(&gate));
-    *lock(&world.server.failing) = Some("set_password");
+    let late = world.server.hold(Asked::Ensure);
+    world.fail_database(Asked::SetPassword);
     let starting = tokio::spawn(world.service.start(request()));
     let early = tokio::time::timeout(Duration::from_secs(30), world.service.wait_until_ready(&id(), wait(5))).await;
     assert!(matches!(early, Ok(Err(Error::NotReady { .. }))), "{early:?}");
     assert!(world.engine.names().is_empty());
-    gate.add_permits(1);
+    late.release();
     assert!(matches!(starting.await, Ok(Ok(_))));
     let preview = world.get().await?;
     let told = preview.map(|preview| (preview.database, preview.database_detail));
@@ -125,11 +124,11 @@ async fn a_late_database_holds_the_start_and_a_failed_one_is_told() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn a_required_database_fails_the_start_and_nothing_is_left() -> Tested {
-    for step in ["ensure", "set_password"] {
+    for step in [Asked::Ensure, Asked::SetPassword] {
         let world = World::with(|settings| settings.postgres_required = true);
-        *lock(&world.server.failing) = Some(step);
-        assert!(matches!(world.start().await, Err(Error::Database { .. })), "{step}");
-        assert!(world.engine.names().is_empty(), "{step}");
+        world.fail_database(step);
+        assert!(matches!(world.start().await, Err(Error::Database { .. })), "{step:?}");
+        assert!(world.engine.names().is_empty(), "{step:?}");
         assert!(world.phase().await?.is_none());
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::support::{NAME, Tested, World, id, request};
+use crate::database::memory::Call as Asked;
 use crate::engine::EngineError;
 use crate::engine::memory::Call;
 use crate::error::Error;
@@ -17,7 +18,7 @@ async fn a_stop_takes_four_calls_and_keeps_the_database() -> Tested {
     world.service.stop(&id(), false).await?;
     // One inspect is the monitor's: its stream of output ended.
     assert_eq!(world.calls(), [(Call::Inspect, 2), (Call::Stop, 1), (Call::Remove, 1)]);
-    assert!(world.engine.names().is_empty() && !world.server.asked().contains(&"remove"));
+    assert!(world.engine.names().is_empty() && world.server.count(Asked::Remove) == 0);
     assert!(world.get().await?.is_none());
     Ok(())
 }
@@ -27,7 +28,7 @@ async fn no_preview_is_no_error_and_its_database_can_go() -> Tested {
     let world = World::quiet();
     world.service.stop(&id(), true).await?;
     assert_eq!(world.calls(), [(Call::Inspect, 1)]);
-    assert_eq!(world.server.asked(), ["remove"]);
+    assert_eq!(world.asked(), [Asked::Remove]);
     Ok(())
 }
 
@@ -37,7 +38,7 @@ async fn a_stop_that_the_engine_refuses_keeps_the_database() -> Tested {
     world.start().await?;
     world.engine.fail_next(Call::Remove, EngineError::Refused("busy".into()));
     assert!(matches!(world.service.stop(&id(), true).await, Err(Error::Engine { operation: "stop", .. })));
-    assert!(!world.server.asked().contains(&"remove"));
+    assert!(world.server.count(Asked::Remove) == 0);
     Ok(())
 }
 
@@ -63,7 +64,7 @@ async fn a_restart_keeps_the_container_and_its_environment() -> Tested {
     assert_eq!(Some(started.container_id), before.container_id);
     // Two inspects are the monitor's, of the first run's end: one as its stream of output ended, one to take it in.
     assert_eq!(world.calls(), [(Call::Inspect, 4), (Call::Start, 1), (Call::Stop, 1)]);
-    assert_eq!(world.server.asked(), ["ensure", "set_password"]);
+    assert_eq!(world.asked(), [Asked::Ensure, Asked::SetPassword]);
     let after = world.get().await?.ok_or(Error::abandoned(&id()))?;
     assert_ne!(after.started_at, before.started_at);
     Ok(())

@@ -5,95 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::database::{DatabaseError, DatabaseInfo};
-use crate::database::{Databases, Ensured, Login, Owned, Target};
+use crate::database::DatabaseError;
+use crate::database::memory::{self, MemoryDatabases};
 use crate::engine::memory::{Call, Held, MemoryEngine};
 use crate::error::Error;
 use crate::id::PreviewId;
-use crate::lock::lock;
-use crate::preview::{Isolation, Phase, Preview};
+use crate::preview::{Phase, Preview};
 use crate::probe::memory::MemoryProber;
 use crate::service::{EngineEvents, Heartbeat, PreviewService, Previews, StartRequest, WaitOptions};
 use crate::settings::{PullPolicy, Settings};
 
 pub(super) type Tested = Result<(), Error>;
 
-/// A server that only remembers what it was asked.
-#[derive(Default)]
-pub(super) struct Server {
-    /// `ensure` and `set_password`, in order.
-    pub(super) asked: std::sync::Mutex<Vec<&'static str>>,
-    /// The next call of this name fails.
-    pub(super) failing: std::sync::Mutex<Option<&'static str>>,
-    /// `ensure` waits for a permit, where there is one to wait for.
-    pub(super) gate: std::sync::Mutex<Option<Arc<tokio::sync::Semaphore>>>,
-}
-
-impl Server {
-    fn ask(&self, name: &'static str) -> Result<(), DatabaseError> {
-        lock(&self.asked).push(name);
-        let fails = lock(&self.failing).take_if(|failing| *failing == name).is_some();
-        if fails { Err(DatabaseError::new(name, "the server is away")) } else { Ok(()) }
-    }
-
-    pub(super) fn asked(&self) -> Vec<&'static str> {
-        lock(&self.asked).clone()
-    }
-}
-
-#[async_trait::async_trait]
-impl Databases for Server {
-    async fn ensure(&self, _: &Target) -> Result<Ensured, DatabaseError> {
-        let gate = lock(&self.gate).clone();
-        if let Some(gate) = gate {
-            drop(gate.acquire().await);
-        }
-        self.ask("ensure")?;
-        Ok(Ensured { created: true, isolation: Isolation::Role, detail: None })
-    }
-
-    async fn set_password(&self, _: &str, _: &secrecy::SecretString) -> Result<(), DatabaseError> {
-        self.ask("set_password")
-    }
-
-    fn url(&self, name: &str, _: &Login) -> secrecy::SecretString {
-        format!("postgresql://server/{name}").into()
-    }
-
-    fn admin_only(&self) -> bool {
-        false
-    }
-
-    async fn remove(&self, _: &Target) -> Result<bool, DatabaseError> {
-        self.ask("remove").map(|()| true)
-    }
-
-    async fn remove_again(&self, _: &Owned) -> Result<bool, DatabaseError> {
-        self.ask("remove_again").map(|()| true)
-    }
-
-    async fn owned(&self, _: &str) -> Result<Vec<Owned>, DatabaseError> {
-        Ok(Vec::new())
-    }
-
-    async fn info(&self, _: &Target) -> Result<DatabaseInfo, DatabaseError> {
-        Err(DatabaseError::new("info", "there is no database"))
-    }
-
-    async fn reset(&self, _: &Target) -> Result<(), DatabaseError> {
-        self.ask("reset")
-    }
-
-    async fn copy(&self, _: &Target, _: &Target) -> Result<(), DatabaseError> {
-        self.ask("copy")
-    }
-}
-
 /// A deployment of its own, with a folder for each of two projects.
 pub(super) struct World {
     pub(super) engine: MemoryEngine,
     pub(super) prober: Arc<MemoryProber>,
-    pub(super) server: Arc<Server>,
+    pub(super) server: Arc<MemoryDatabases>,
     pub(super) service: Arc<PreviewService>,
     settings: Settings,
     folder: PathBuf,
@@ -126,7 +54,7 @@ impl World {
         settings.preview_pull_policy = PullPolicy::Never;
         change(&mut settings);
         let (engine, prober) = (MemoryEngine::new(), Arc::new(MemoryProber::healthy()));
-        let server = Arc::new(Server::default());
+        let server = Arc::new(MemoryDatabases::new());
         engine.add_image("image");
         let service = service(&settings, &engine, &server, &prober);
         Self { engine, prober, server, service, settings, folder, beats: Vec::new() }
@@ -138,6 +66,16 @@ impl World {
         // One for each process.
         world.beats.extend([world.engine.hold(Call::Ping), world.engine.hold(Call::Ping)]);
         world
+    }
+
+    /// What the database server was asked, in order.
+    pub(super) fn asked(&self) -> Vec<memory::Call> {
+        self.server.history().into_iter().map(|(call, _)| call).collect()
+    }
+
+    /// The next such call of the database server fails.
+    pub(super) fn fail_database(&self, call: memory::Call) {
+        self.server.fail_next(call, DatabaseError::new("connect", "the server is away"));
     }
 
     /// Another process of the same deployment.
@@ -178,7 +116,7 @@ impl World {
 fn service(
     settings: &Settings,
     engine: &MemoryEngine,
-    server: &Arc<Server>,
+    server: &Arc<MemoryDatabases>,
     prober: &Arc<MemoryProber>,
 ) -> Arc<PreviewService> {
     let heartbeat = Heartbeat { interval: Duration::from_secs(2), timeout: Duration::from_secs(5) };
