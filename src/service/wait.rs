@@ -73,6 +73,10 @@ impl Wait {
         let (store, reconciler) = (self.context.store(), &self.context.reconciler);
         // Subscribed before the engine is asked: no change is missed.
         let mut changes = store.subscribe();
+        // What was queued before this wait decides what it is for: a page that is ready until then may be about to go.
+        let queued = store.wait_idle(id);
+        tokio::pin!(queued);
+        let mut settled = false;
         let failed = |source| Error::engine("wait", Some(id), source);
         let mut unreachable = reconciler.ensure_fresh_or_remembered(id).await.map_err(failed)?;
         loop {
@@ -80,7 +84,7 @@ impl Wait {
             stages.enter(preview.as_ref().map(|preview| preview.phase));
             let busy = store.is_busy(id);
             match preview {
-                Some(preview) if preview.phase == Phase::Ready => return Ok(preview),
+                Some(preview) if preview.phase == Phase::Ready && settled => return Ok(preview),
                 // Something is queued or being done: what it makes of it comes.
                 _ if busy => {}
                 Some(preview) => {
@@ -95,6 +99,7 @@ impl Wait {
             tokio::select! {
                 // Lagged: what is remembered is looked up anyway.
                 _ = changes.recv() => {}
+                () = &mut queued, if !settled => settled = true,
                 () = store.wait_idle(id), if busy => {}
                 () = tokio::time::sleep(RETRY_PAUSE), if unreachable.is_some() => {}
                 () = self.context.common.tasks.closed().cancelled() => return Err(Error::Closed { operation: "wait" }),

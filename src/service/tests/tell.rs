@@ -95,6 +95,7 @@ async fn a_broken_event_stream_loses_nothing() -> Tested {
     world.until(Phase::Exited).await?;
     // What the stream missed comes when it is opened anew.
     while world.get().await?.is_none_or(|preview| preview.oom_count == 0) {
+        // The clock is paused: it moves on while nothing else is to be done.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
@@ -126,6 +127,22 @@ async fn a_wait_ends_at_once_when_it_cannot_become_ready() -> Tested {
     tokio::task::yield_now().await;
     world.engine.exit(NAME, 1);
     assert!(matches!(waiting.await, Ok(Err(Error::PreviewFailed { exit_code: Some(1), .. }))));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_for_what_was_queued_before_it() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    let first = world.until(Phase::Ready).await?;
+    // None of these tasks has run yet when the wait looks: the page of the old container is still ready.
+    let stop = world.service.stop(&id(), false);
+    let start = world.service.start(request());
+    let waited = world.service.wait_until_ready(&id(), wait(60)).await?;
+    stop.await?;
+    let started = start.await?;
+    assert_ne!(Some(&started.container_id), first.container_id.as_ref());
+    assert_eq!(waited.container_id, Some(started.container_id));
     Ok(())
 }
 
@@ -217,5 +234,19 @@ async fn events_of_one_container_are_asked_about_once() -> Tested {
     }
     world.until(Phase::Ready).await?;
     assert!(world.engine.count(Call::Inspect) <= 4, "{}", world.engine.count(Call::Inspect));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_name_that_the_server_refuses_is_told() -> Tested {
+    let host = "previews.example.com";
+    let world = World::with(|settings| host.clone_into(&mut settings.preview_public_host));
+    world.prober.refuse_host(host);
+    world.start().await?;
+    world.until(Phase::Ready).await?;
+    while world.get().await?.and_then(|preview| preview.detail).is_none_or(|detail| !detail.contains(host)) {
+        // The clock is paused: it moves on while nothing else is to be done.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     Ok(())
 }
