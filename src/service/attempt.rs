@@ -147,6 +147,10 @@ impl Attempt {
             Made::LostRace(words) => return Ok(Outcome::LostRace(words)),
         };
         let Some(started) = started(&self.context, id, &workload).await else {
+            if self.context.reconciler.was_stopped(&workload) {
+                let words = format!("container {} was stopped while it was being started", workload.name);
+                return Ok(Outcome::LostRace(Some(EngineError::Conflict(words))));
+            }
             return Err(self.without_port(id, &workload, &Secrets::of(&prepared.environment)).await);
         };
         // Not before the container is known: between the two there would be no preview.

@@ -59,6 +59,7 @@ impl Restart {
         let Some(workload) = engine.inspect(&workload.id).await.map_err(failed)? else { return Ok(None) };
         match started(context, id, &workload).await {
             Some(started) => Ok(Some(started)),
+            None if context.reconciler.was_stopped(&workload) => Ok(None),
             None => Err(context.reconciler.ended(id, &workload).await),
         }
     }

@@ -17,6 +17,10 @@ use crate::settings::Settings;
 use crate::state::{Ending, Ownership, Run, Store};
 use crate::tasks::Tasks;
 
+/// What `docker stop` ends a process with, at first and after the grace period: 128 and the signal's number.
+const SIGTERM_CODE: i64 = 143;
+const SIGKILL_CODE: i64 = 137;
+
 /// See the module. One per service.
 pub(crate) struct Reconciler {
     engine: Arc<dyn Engine>,
@@ -209,6 +213,14 @@ impl Reconciler {
     /// What the output of a container tells, which may have ended.
     pub(crate) async fn read_ending(&self, workload: &Workload) -> Ending {
         self.monitor.read_ending(workload).await
+    }
+
+    /// Whether somebody stops or stopped it, who may be another process: its exit code alone does not tell, since dev
+    /// servers end by themselves when they are told to.
+    pub(crate) fn was_stopped(&self, workload: &Workload) -> bool {
+        let by_signal = matches!(workload.exit_code, Some(SIGTERM_CODE | SIGKILL_CODE)) && !workload.oom_killed;
+        let told = || self.events.status().history(&workload.id).last_signal.is_some();
+        workload.state == State::Removing || (workload.state == State::Exited && (by_signal || told()))
     }
 
     /// It ended before anybody could use it.

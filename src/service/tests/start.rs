@@ -57,6 +57,24 @@ async fn who_starts_at_once_shares_one_start() -> Tested {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_another_process_stopped_looks_again() -> Tested {
+    for code in [143, 137] {
+        let world = World::quiet();
+        let mut starting = world.engine.hold(Call::Start);
+        let start = tokio::spawn(world.service.start(request()));
+        starting.arrived().await;
+        let mut looking = world.engine.hold(Call::Inspect);
+        starting.release();
+        looking.arrived().await;
+        world.engine.exit(NAME, code);
+        looking.release();
+        let started = start.await;
+        assert!(matches!(started, Ok(Ok(_))), "{code}: {started:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_loser_of_a_race_for_the_name_adopts_the_winner() -> Tested {
     let world = World::new();
     let mut held = world.engine.hold(Call::Create);

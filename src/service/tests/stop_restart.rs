@@ -109,3 +109,20 @@ async fn a_sweep_removes_what_ended_or_was_never_started() -> Tested {
     assert_eq!(world.engine.names(), [NAME, "theirs"]);
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_another_process_stopped_starts_anew() -> Tested {
+    let world = World::quiet();
+    world.start().await?;
+    let mut starting = world.engine.hold(Call::Start);
+    let restart = tokio::spawn(world.service.restart(request()));
+    starting.arrived().await;
+    let mut looking = world.engine.hold(Call::Inspect);
+    starting.release();
+    looking.arrived().await;
+    world.engine.exit(NAME, 143);
+    looking.release();
+    let restarted = restart.await;
+    assert!(matches!(restarted, Ok(Ok(_))), "{restarted:?}");
+    Ok(())
+}
