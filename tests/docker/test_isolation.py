@@ -1,0 +1,181 @@
+"""What a preview reaches from inside, and what it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import secrets
+import socket
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from attack import reached
+from docker import DockerClient
+
+METADATA = "169.254.169.254"
+
+
+def addresses(container: Any) -> tuple[str, str]:
+    """A container's address, and its gateway: the host."""
+    container.reload()
+    [network] = container.attrs["NetworkSettings"]["Networks"].values()
+    return network["IPAddress"], network["Gateway"]
+
+
+@contextlib.contextmanager
+def host_service() -> Iterator[int]:
+    """A service of the host that listens everywhere, as an agent's API does."""
+    with socket.create_server(("0.0.0.0", 0), backlog=16) as server:
+        yield server.getsockname()[1]
+
+
+def own_address() -> str:
+    """The host's address on its way out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.99", 9))
+        return str(probe.getsockname()[0])
+
+
+async def test_a_preview_reaches_no_neighbour_nor_the_host_nor_the_metadata(world: Any) -> None:
+    service = world.service(preview_network_isolation="auto", preview_bind_address="0.0.0.0")
+    urls = {}
+    for project in (7, 8):
+        world.project(project)
+        urls[project] = await service.start_preview(project, wait="ready")
+    attacker = world.container(7)
+    neighbour, gateway = addresses(world.container(8))
+    port = urlsplit(urls[8]).port
+    assert port is not None
+    with host_service() as agent:
+        targets = [
+            (neighbour, 3000),
+            (gateway, port),
+            (own_address(), port),
+            (gateway, agent),
+            (own_address(), agent),
+            (METADATA, 80),
+            ("172.17.0.1", agent),
+        ]
+        assert await reached(attacker, *targets) == set()
+        # The attack works: it reaches itself.
+        assert await reached(attacker, ("127.0.0.1", 3000)) == {"127.0.0.1:3000"}
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert (preview.network_isolation, preview.network_detail) == ("full", None)
+    assert preview.phase == "ready"
+
+
+async def test_without_isolation_all_of_it_is_open(world: Any) -> None:
+    service = world.service()
+    for project in (7, 8):
+        world.project(project)
+        await service.start_preview(project, wait="ready")
+    neighbour, gateway = addresses(world.container(8))
+    with host_service() as agent:
+        found = await reached(world.container(7), (neighbour, 3000), (gateway, agent))
+    assert found == {f"{neighbour}:3000", f"{gateway}:{agent}"}
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert (preview.network_isolation, preview.network_detail) == ("off", None)
+
+
+async def test_a_preview_reaches_its_database_and_nothing_else_of_its_host(
+    world: Any, postgres: dict[str, Any]
+) -> None:
+    world.project(7)
+    service = world.service(**postgres, preview_network_isolation="auto")
+    await service.start_preview(7, wait="ready")
+    container = world.container(7)
+    environment = dict(pair.split("=", 1) for pair in container.attrs["Config"]["Env"])
+    url = urlsplit(environment["DATABASE_URL"])
+    assert url.hostname is not None
+    assert url.port is not None
+    with host_service() as agent:
+        found = await reached(container, (url.hostname, url.port), (url.hostname, agent), (url.hostname, 22))
+    assert found == {f"{url.hostname}:{url.port}"}
+    await service.drop_project_database(7)
+
+
+async def test_rules_that_were_taken_away_are_set_again(world: Any, run_python: Any) -> None:
+    world.project(7)
+    service = world.service(preview_network_isolation="auto")
+    await service.start_preview(7, wait="ready")
+    container = world.container(7)
+    _, gateway = addresses(container)
+    [network] = world.engine.networks.list(names=[f"{world.prefix.rstrip('-')}-isolated"])
+    bridge = f"br-{network.id[:12]}"
+    for chain, jump in (("DOCKER-USER", "F"), ("INPUT", "I")):
+        await iptables("-D", chain, "-i", bridge, "-j", f"KOSUKE-{jump}-{network.id[:12]}")
+    with host_service() as agent:
+        assert await reached(container, (gateway, agent)) == {f"{gateway}:{agent}"}
+        # Another process of the deployment finds previews that are to be kept apart.
+        script = """
+import asyncio
+from kosuke_docker import DockerService
+
+async def main():
+    async with DockerService() as service:
+        async for event in service.events():
+            break
+
+asyncio.run(main())
+"""
+        process = run_python(script, world.settings(preview_network_isolation="auto"))
+        try:
+            while await reached(container, (gateway, agent)):
+                assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
+
+
+async def iptables(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec("iptables", "-w", "5", *words)
+    assert await process.wait() == 0
+
+
+@pytest.fixture
+def closed_image(engine: DockerClient, image: str) -> Iterator[str]:
+    """The image with a file where iptables keeps its lock: no container that is made of it can set rules."""
+    container = engine.containers.create(image)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("run"), io.BytesIO())
+    assert container.put_archive("/", archive.getvalue())
+    name = f"kosuke-test-closed:{secrets.token_hex(4)}"
+    container.commit(*name.split(":"))
+    container.remove()
+    yield name
+    engine.images.remove(name, force=True)
+
+
+async def test_where_rules_cannot_be_set_previews_are_still_apart_and_it_is_told(world: Any, closed_image: str) -> None:
+    service = world.service(preview_network_isolation="auto", preview_default_image=closed_image)
+    for project in (7, 8):
+        world.project(project)
+        await service.start_preview(project, wait="ready")
+    neighbour, gateway = addresses(world.container(8))
+    with host_service() as agent:
+        found = await reached(world.container(7), (neighbour, 3000), (gateway, agent))
+    assert found == {f"{gateway}:{agent}"}
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert preview.network_isolation == "partial"
+    assert preview.network_detail.startswith("rules for the packet filter cannot be set: ")
+    assert world.engine.containers.list(all=True, filters={"label": "kosuke.rules", "ancestor": closed_image}) == []
+
+
+async def test_a_network_that_lets_its_containers_reach_each_other_is_not_called_isolated(world: Any) -> None:
+    name = f"{world.prefix.rstrip('-')}-isolated"
+    world.engine.networks.create(name)
+    world.project(7)
+    service = world.service(preview_network_isolation="auto")
+    await service.start_preview(7)
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert preview.network_isolation == "off"
+    assert preview.network_detail == f"the network {name} exists and lets its containers reach each other"
