@@ -27,11 +27,31 @@ pub const LABEL_ISOLATION: &str = "kosuke.database_isolation";
 /// Label with why the database is unavailable, or not kept apart in full.
 pub const LABEL_DATABASE_DETAIL: &str = "kosuke.database_detail";
 
+/// Label with how far the preview is kept apart: `full`, `partial` or `off`.
+pub const LABEL_NETWORK_ISOLATION: &str = "kosuke.network_isolation";
+/// Label with why it is not kept apart in full.
+pub const LABEL_NETWORK_DETAIL: &str = "kosuke.network_detail";
+
 /// Postgres cuts a longer name off without a word:
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
 const MAX_NAME_BYTES: usize = 63;
 /// 96 bits: nobody finds two sessions of one project with one name, not even on purpose.
 const SESSION_HASH_BYTES: usize = 12;
+
+/// The name of the network that a deployment's previews are kept apart in.
+#[must_use]
+pub fn isolated_network_name(owner: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if owner.chars().all(is_plain) && owner.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return format!("{owner}-isolated");
+    }
+    let mut name = "kosuke-".to_owned();
+    for byte in &Sha256::digest(owner)[..SESSION_HASH_BYTES] {
+        // A string takes all that is written to it.
+        _ = write!(name, "{byte:02x}");
+    }
+    name + "-isolated"
+}
 
 /// Which preview: a project's own, or that of one of its sessions.
 ///

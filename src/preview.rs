@@ -115,6 +115,18 @@ named! {
 }
 
 named! {
+    /// How far a preview's network keeps it apart.
+    NetworkIsolation {
+        /// It reaches the internet and its database, and no other preview, nor the engine's machine or a private network.
+        Full = "full",
+        /// It reaches no other preview, but the engine's machine and private networks.
+        Partial = "partial",
+        /// It reaches whatever is on the deployment's network: as the settings say, or because the engine cannot do better.
+        Off = "off",
+    }
+}
+
+named! {
     /// What kind of thing is wrong.
     ErrorKind {
         /// The code does not parse.
@@ -220,6 +232,10 @@ pub struct Preview {
     pub database_isolation: Option<Isolation>,
     /// Why the database is unavailable, or not kept apart in full.
     pub database_detail: Option<String>,
+    /// How far its network keeps it apart; None for a container that the older service made.
+    pub network_isolation: Option<NetworkIsolation>,
+    /// Why it is not kept apart in full.
+    pub network_detail: Option<String>,
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
     /// When its container was made.
@@ -336,6 +352,8 @@ impl Preview {
             database_name: None,
             database_isolation: None,
             database_detail: None,
+            network_isolation: None,
+            network_detail: None,
             detail: None,
             created_at: None,
             started_at: None,

@@ -90,8 +90,10 @@ pub struct Settings {
     pub preview_bind_address: std::net::IpAddr,
     /// `PREVIEW_PUBLIC_HOST`
     pub preview_public_host: String,
-    /// `PREVIEW_NETWORK`
+    /// `PREVIEW_NETWORK`: where the deployment's own services are.
     pub preview_network: String,
+    /// `PREVIEW_NETWORK_ISOLATION`: whether previews are kept apart on a network of their own, as far as the engine can.
+    pub preview_network_isolation: bool,
     /// `PREVIEW_CONTAINER_NAME_PREFIX`
     pub preview_container_name_prefix: String,
     /// `PREVIEW_OWNER`, else derived from the prefix.
@@ -276,6 +278,7 @@ pub(crate) mod tests {
             preview_bind_address: std::net::IpAddr::from([127, 0, 0, 1]),
             preview_public_host: "localhost".into(),
             preview_network: "kosuke_default".into(),
+            preview_network_isolation: true,
             preview_container_name_prefix: "kosuke-preview-".into(),
             preview_owner: "kosuke-preview".into(),
             preview_health_path: "/".into(),

@@ -117,6 +117,8 @@ class World:
             "preview_default_image": image,
             "projects_dir": str(folder),
             "preview_network": network,
+            # Costs 0.5 s for each deployment. Its own tests, the demo and the agent in a container have it on.
+            "preview_network_isolation": "off",
             "preview_container_name_prefix": self.prefix,
             "preview_command": ["node", "dev.js"],
             "preview_pull_policy": "never",
@@ -160,6 +162,8 @@ class World:
         for container in self.containers():
             with contextlib.suppress(NotFound, APIError):  # Being removed already.
                 container.remove(force=True)
+        for network in self.engine.networks.list(names=[f"{self.prefix.rstrip('-')}-isolated"]):
+            network.remove()
 
 
 @pytest.fixture

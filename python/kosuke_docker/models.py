@@ -135,6 +135,10 @@ class Preview(BaseModel):
             connect to others, or the admin lacked rights; ``admin``: the admin's own credentials, because
             ``POSTGRES_ISOLATION`` says so, the admin may not make roles, or ``_ensure_project_database`` was replaced.
         database_detail: Why the database is unavailable, or not kept apart in full. Never a secret.
+        network_isolation: ``full``: it reaches the internet and its database, and no other preview, nor the engine's
+            machine or a private network; ``partial``: it reaches no other preview; ``off``: it reaches whatever is on
+            ``PREVIEW_NETWORK``. None for a container that the older service made.
+        network_detail: Why it is not kept apart in full, where that was asked for.
         detail: A sentence for people, None if there is nothing to say.
         created_at: When the container was made. Times of the container come from the engine's clock.
         started_at: When it was last started.
@@ -162,6 +166,8 @@ class Preview(BaseModel):
     database_name: Optional[str] = None
     database_isolation: Optional[Literal["role", "partial", "admin"]] = None
     database_detail: Optional[str] = None
+    network_isolation: Optional[Literal["full", "partial", "off"]] = None
+    network_detail: Optional[str] = None
     detail: Optional[str] = None
     created_at: Optional[datetime] = None
     started_at: Optional[datetime] = None

@@ -53,7 +53,13 @@ class Settings(BaseModel):
     )
     preview_network: str = Field(
         default="kosuke_default",
-        description="Name of the engine's network that previews join; it is made if it is missing.",
+        description="Name of the engine's network where the deployment's own services are, such as a database server "
+        "in a container; previews that are not kept apart join it, and it is made for them if it is missing.",
+    )
+    preview_network_isolation: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Whether previews are kept apart on a network of their own, as far as the engine can (`auto`), "
+        "where they reach the internet and their database only, or join `preview_network` (`off`).",
     )
     preview_container_name_prefix: str = Field(
         default="kosuke-preview-",

@@ -17,8 +17,14 @@ pub trait Databases: Send + Sync + 'static {
     /// Sets the password of the role `name`.
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError>;
 
-    /// The URL of database `name` as a container reaches it. No I/O.
-    fn url(&self, name: &str, login: &Login) -> SecretString;
+    /// The host and port of the server for containers, as the settings have them. No I/O.
+    fn endpoint(&self) -> (String, u16);
+
+    /// Fails where the server does not take containers' connections on this address of its machine.
+    async fn check_listens(&self, host: &str) -> Result<(), DatabaseError>;
+
+    /// The URL of database `name` on `host`, as a container reaches it. No I/O.
+    fn url(&self, name: &str, login: &Login, host: &str) -> SecretString;
 
     /// Whether containers get the admin's credentials: as the settings say, or as the last [`Self::ensure`] found. No I/O.
     fn admin_only(&self) -> bool;

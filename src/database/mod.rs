@@ -19,6 +19,7 @@ mod dsn;
 mod ensure;
 mod error;
 mod info;
+mod listens;
 mod mark;
 pub mod memory;
 mod policy;

@@ -15,7 +15,7 @@ use super::server::{COPY_TIMEOUT, Server};
 use super::sql::{quote_name, quote_text};
 use super::target::{Owned, Target};
 use super::url::url;
-use super::{drop, ensure, info, replace};
+use super::{drop, ensure, info, listens, replace};
 use crate::settings::{InvalidSetting, Postgres};
 
 const ENSURE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -87,12 +87,20 @@ impl Databases for PostgresServer {
         })
     }
 
-    fn url(&self, name: &str, login: &Login) -> SecretString {
+    fn endpoint(&self) -> (String, u16) {
+        (self.container_host.clone(), self.container_port)
+    }
+
+    async fn check_listens(&self, host: &str) -> Result<(), DatabaseError> {
+        listens::check(host, self.container_port).await
+    }
+
+    fn url(&self, name: &str, login: &Login, host: &str) -> SecretString {
         let (user, password) = match login {
             Login::Role(password) => (name, password.expose_secret().as_bytes()),
             Login::Admin => (self.server.admin_user(), self.server.config().get_password().unwrap_or_default()),
         };
-        url(user, password, &self.container_host, self.container_port, name)
+        url(user, password, host, self.container_port, name)
     }
 
     fn admin_only(&self) -> bool {
@@ -156,9 +164,10 @@ mod tests {
     #[test]
     fn urls_are_encoded() -> Result<(), InvalidSetting> {
         let role = Login::Role(SecretString::from("pw"));
-        assert_eq!(server(None)?.url("x_1", &role).expose_secret(), "postgresql://x_1:pw@db:5433/x_1");
+        assert_eq!(server(None)?.endpoint(), ("db".to_owned(), 5433));
+        assert_eq!(server(None)?.url("x_1", &role, "db").expose_secret(), "postgresql://x_1:pw@db:5433/x_1");
         assert_eq!(
-            server(Some("fd00::1"))?.url("x_1", &Login::Admin).expose_secret(),
+            server(None)?.url("x_1", &Login::Admin, "fd00::1").expose_secret(),
             "postgresql://ad%40min:p%2Fw%3A%C3%A9@[fd00::1]:5433/x_1"
         );
         Ok(())

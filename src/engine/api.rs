@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 
 use super::error::EngineError;
 use super::locality::Locality;
+use super::network::{Attachment, NetworkSpec};
 use super::spec::{ContainerSpec, Secrets};
 use super::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
 use super::workload::{RunId, Workload};
@@ -24,8 +25,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Tells whether the engine has the image.
     async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
 
-    /// Finds the network by name, makes it if it is missing, and gives what workloads are attached by.
-    async fn ensure_network(&self, name: &str) -> Result<String, EngineError>;
+    /// Finds the network, makes it if it is missing, and keeps what is attached to it apart as far as the engine can.
+    async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError>;
+
+    /// The engine's machine may have been started anew: what keeps previews apart is made sure of at the next
+    /// [`Self::ensure_network`].
+    async fn forget_rules(&self);
 
     /// The workload of this name or id, None where there is none.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError>;

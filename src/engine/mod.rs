@@ -1,7 +1,7 @@
 //! What runs previews. The rest of the crate knows the trait [`Engine`] only.
 //!
 //! - `api`: the trait; `locality`: what depends on where this process stands in relation to the engine
-//! - `spec`: what is to be made; `workload`: what the engine knows about it; `streams`: what it tells piece by piece
+//! - `network`: what previews are attached to; `spec`: what is to be made; `workload`: what the engine knows about it; `streams`: what it tells piece by piece
 //! - `error`: how a call fails
 //! - `docker`: a Docker Engine, through bollard, whose types stay in there
 //! - `memory`: an engine in memory, with faults on request: the double that tests use
@@ -11,6 +11,7 @@ mod docker;
 mod error;
 mod locality;
 pub mod memory;
+mod network;
 mod spec;
 mod streams;
 mod workload;
@@ -19,6 +20,7 @@ pub use api::Engine;
 pub use docker::{DockerEngine, EngineAddress};
 pub use error::EngineError;
 pub use locality::Locality;
+pub use network::{Attachment, Isolation, NetworkSpec, Peer};
 pub use spec::{ContainerSpec, Mount, PortRange, Publish, Resources, Secrets, Security};
 pub use streams::{Change, EngineEvent, LogChunk, LogChunks, LogStart, PullProgress};
 pub use workload::{RunId, State, Workload};

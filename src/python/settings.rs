@@ -70,6 +70,11 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
             .map_err(|_| wrong("preview_bind_address", "is not an IP address"))?,
         preview_public_host: fields.required("preview_public_host")?,
         preview_network: fields.required("preview_network")?,
+        preview_network_isolation: match fields.required::<String>("preview_network_isolation")?.as_str() {
+            "auto" => true,
+            "off" => false,
+            _ => return Err(wrong("preview_network_isolation", "must be 'auto' or 'off'")),
+        },
         preview_owner: owner.unwrap_or_else(|| prefix.trim_end_matches(['-', '_', '.']).to_owned()),
         preview_container_name_prefix: prefix,
         preview_health_path: fields.required("preview_health_path")?,

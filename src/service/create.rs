@@ -9,7 +9,7 @@ use super::ports::start_on_free_port;
 use super::prepare::{DatabaseOutcome, Prepared};
 use crate::engine::{ContainerSpec, EngineError, Mount, PortRange, Publish, Resources, Secrets, Security, Workload};
 use crate::error::Error;
-use crate::id::{LABEL_START, PreviewId};
+use crate::id::{LABEL_ISOLATION, LABEL_START, PreviewId};
 
 /// The folder in the container that the project's is mounted at.
 const PROJECT_FOLDER: &str = "/app";
@@ -43,7 +43,7 @@ impl Create {
         let token = format!("{:016x}", fastrand::u64(..));
         let owner = self.context.ownership.owner();
         let mut spec = self.spec(id, prepared, folder, ports);
-        spec.labels = prepared.database.labels(id, owner, &token);
+        spec.labels = prepared.labels(id, owner, &token);
         let secrets = spec.secrets();
         let mut password_is_due = prepared.database.has_role();
         loop {
@@ -65,7 +65,8 @@ impl Create {
                     return Err(Error::database(id, error));
                 }
                 // The label would tell a lie that no other process could see through: it is made once more.
-                spec.labels = DatabaseOutcome::unavailable(&error).labels(id, owner, &token);
+                spec.labels.extend(DatabaseOutcome::unavailable(&error).labels(id, owner, &token));
+                spec.labels.remove(LABEL_ISOLATION);
                 password_is_due = false;
                 continue;
             }
@@ -86,7 +87,7 @@ impl Create {
             working_dir: Some(PROJECT_FOLDER.to_owned()),
             environment: prepared.environment.clone(),
             mounts: vec![Mount { source: folder, target: PROJECT_FOLDER.to_owned() }],
-            network: Some(prepared.network.clone()),
+            network: Some(prepared.network.network.clone()),
             publish: vec![Publish {
                 port: settings.preview_port,
                 bind_address: settings.preview_bind_address,

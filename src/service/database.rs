@@ -21,6 +21,8 @@ pub struct ProjectDatabases {
     owner: String,
     port: u16,
     passwords: Arc<Passwords>,
+    /// Where containers find the server, once that was found out.
+    host: Arc<Mutex<Option<String>>>,
     /// Held while places in two queues are taken: two copies must not wait for each other.
     pairs: Arc<Mutex<()>>,
 }
@@ -33,6 +35,7 @@ impl ProjectDatabases {
             owner: settings.preview_owner.clone(),
             port: settings.preview_port,
             passwords: Arc::default(),
+            host: Arc::default(),
             pairs: Arc::default(),
         }
     }
@@ -40,6 +43,27 @@ impl ProjectDatabases {
     /// The server, None where none is configured.
     pub(super) fn server(&self) -> Option<&Arc<dyn Databases>> {
         self.databases.as_ref()
+    }
+
+    /// Where containers find the server, as the settings have it. None: there is none.
+    pub(super) fn endpoint(&self) -> Option<(String, u16)> {
+        self.databases.as_ref().map(|databases| databases.endpoint())
+    }
+
+    /// Containers find the server at this host.
+    pub(super) fn set_host(&self, host: Option<&str>) {
+        *lock(&self.host) = host.map(str::to_owned);
+    }
+
+    /// Fails where the server takes no connections on this address of its machine. A failure is logged.
+    ///
+    /// # Errors
+    /// The words of the connection, and what to change.
+    pub(super) async fn check_listens(&self, host: &str) -> Result<(), DatabaseError> {
+        let Some(databases) = &self.databases else { return Ok(()) };
+        databases.check_listens(host).await.inspect_err(|error| {
+            log::error!(target: "kosuke_docker::database", "{error}");
+        })
     }
 
     /// The server.
@@ -62,7 +86,8 @@ impl ProjectDatabases {
         let url = self.databases.as_ref().map(|databases| {
             let login =
                 if admin || databases.admin_only() { Login::Admin } else { Login::Role(self.passwords.next(id)) };
-            databases.url(&id.database_name(), &login)
+            let host = lock(&self.host).clone().unwrap_or_else(|| databases.endpoint().0);
+            databases.url(&id.database_name(), &login, &host)
         });
         environment::prepare(id, self.port, url.as_ref().map(ExposeSecret::expose_secret), overlay)
     }

@@ -23,6 +23,7 @@ mod image;
 mod list;
 mod log_queue;
 mod logs;
+mod network;
 mod operations;
 mod orphans;
 mod passwords;

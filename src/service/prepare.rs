@@ -8,13 +8,20 @@ use super::common::Common;
 use super::context::Context;
 use super::hooks::{Hook, HookAnswer, HookRequest, ask};
 use super::image::Images;
+use super::network::PreviewNetwork;
 use crate::database::DatabaseError;
+use crate::engine::Attachment;
 use crate::environment::{self, Variables};
 use crate::error::Error;
-use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_START, PreviewId};
+use crate::id::{
+    LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_NETWORK_DETAIL,
+    LABEL_NETWORK_ISOLATION, LABEL_START, PreviewId,
+};
 use crate::preview::{DatabaseState, Isolation, Phase};
 use crate::state::OperationGuard;
 
+/// Where the server's host means this process's machine, and the engine is another one.
+const ELSEWHERE: &str = "is this machine, and containers run on another one: set POSTGRES_CONTAINER_HOST";
 /// A label is for people: no more of the server's words than fit into a line or two.
 const MAX_DETAIL: usize = 300;
 
@@ -27,11 +34,14 @@ pub(crate) struct DatabaseOutcome {
     detail: Option<String>,
 }
 
+fn one_line(words: &str) -> String {
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().take(MAX_DETAIL).collect()
+}
+
 impl DatabaseOutcome {
     pub(crate) fn unavailable(error: &DatabaseError) -> Self {
-        let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        let detail = Some(words.chars().take(MAX_DETAIL).collect());
-        Self { state: DatabaseState::Unavailable, isolation: None, detail }
+        Self { state: DatabaseState::Unavailable, isolation: None, detail: Some(one_line(&error.to_string())) }
     }
 
     /// Whether the container logs in with a role whose password the start sets.
@@ -59,21 +69,33 @@ impl DatabaseOutcome {
 
 /// What was prepared.
 pub(super) struct Prepared {
-    /// What the container is attached by.
-    pub(super) network: String,
+    pub(super) network: Attachment,
     pub(super) database: DatabaseOutcome,
     pub(super) environment: Variables,
+}
+
+impl Prepared {
+    /// The labels of a container that is made of this. `token`: of the start that makes it.
+    pub(super) fn labels(&self, id: &PreviewId, owner: &str, token: &str) -> HashMap<String, String> {
+        let mut labels = self.database.labels(id, owner, token);
+        labels.insert(LABEL_NETWORK_ISOLATION.to_owned(), self.network.isolation.as_str().to_owned());
+        if let Some(detail) = &self.network.detail {
+            labels.insert(LABEL_NETWORK_DETAIL.to_owned(), one_line(detail));
+        }
+        labels
+    }
 }
 
 /// See the module.
 pub(super) struct Preparation {
     context: Arc<Context>,
     images: Images,
+    network: PreviewNetwork,
 }
 
 impl Preparation {
-    pub(super) fn new(context: Arc<Context>, images: Images) -> Self {
-        Self { context, images }
+    pub(super) fn new(context: Arc<Context>, images: Images, network: PreviewNetwork) -> Self {
+        Self { context, images, network }
     }
 
     pub(super) async fn prepare(
@@ -82,26 +104,49 @@ impl Preparation {
         operation: &OperationGuard<'_>,
     ) -> Result<Prepared, Error> {
         let common = &self.context.common;
-        let (network, (), (database, environment)) = tokio::try_join!(
-            self.network(&request.id),
+        let (network, database) = tokio::try_join!(
             async {
                 let pulling = || operation.phase(Phase::Pulling);
                 self.images.ensure(Some(&request.id), request.hooks(), pulling).await?;
                 operation.phase(Phase::Creating);
-                Ok(())
+                // After the image: the container that sets the network's rules is made of it.
+                self.network(&request.id).await
             },
-            async {
-                // In this order: whose credentials the environment holds depends on what the server allows.
-                let database = ensure_database(common, request).await?;
-                Ok((database, container_environment(common, request).await?))
-            },
+            ensure_database(common, request),
         )?;
+        let database = self.reachable(&request.id, database, &network).await?;
+        // Last: whose credentials it holds, and where the server is, depends on both.
+        common.databases.set_host(network.peer_host.as_deref());
+        let environment = container_environment(common, request).await?;
         Ok(Prepared { network, database, environment })
     }
 
-    async fn network(&self, id: &PreviewId) -> Result<String, Error> {
-        let network = &self.context.settings().preview_network;
-        self.context.engine.ensure_network(network).await.map_err(|source| {
+    /// Whether the container will reach the server that the database is on. This machine's own server has to listen where
+    /// containers find it.
+    async fn reachable(
+        &self,
+        id: &PreviewId,
+        database: DatabaseOutcome,
+        network: &Attachment,
+    ) -> Result<DatabaseOutcome, Error> {
+        let databases = &self.context.common.databases;
+        let Some((configured, _)) = databases.endpoint().filter(|_| database.state == DatabaseState::Ready) else {
+            return Ok(database);
+        };
+        let checked = match &network.peer_host {
+            Some(host) if *host == configured => Ok(()),
+            Some(host) => databases.check_listens(host).await,
+            None => Err(DatabaseError::new("reach from a container", format!("{configured} {ELSEWHERE}"))),
+        };
+        match checked {
+            Ok(()) => Ok(database),
+            Err(source) if self.context.settings().postgres_required => Err(Error::database(id, source)),
+            Err(error) => Ok(DatabaseOutcome::unavailable(&error)),
+        }
+    }
+
+    async fn network(&self, id: &PreviewId) -> Result<Attachment, Error> {
+        self.network.attach().await.map_err(|source| {
             if source.is_no_answer() {
                 Error::engine("network", Some(id), source)
             } else {

@@ -17,6 +17,7 @@ use super::image::Images;
 use super::list::{List, in_use};
 use super::log_queue::LogReader;
 use super::logs::Logs;
+use super::network::PreviewNetwork;
 use super::operations::Operations;
 use super::prepare::Preparation;
 use super::restart::Restart;
@@ -60,11 +61,12 @@ impl PreviewService {
         databases: Option<Arc<dyn Databases>>,
         prober: Arc<dyn Prober>,
     ) -> Self {
-        let context = Arc::new(context(settings, events, databases, prober));
+        let (context, network) = context(settings, events, databases, prober);
+        let context = Arc::new(context);
         let images = Images::new(Arc::clone(&context.engine), context.common.tasks.clone(), &context.common.settings);
         let wait = Arc::new(Wait::new(Arc::clone(&context)));
         let status = Arc::new(Status::new(Arc::clone(&context)));
-        let preparation = Preparation::new(Arc::clone(&context), images.clone());
+        let preparation = Preparation::new(Arc::clone(&context), images.clone(), network);
         let attempt = Attempt::new(Arc::clone(&context), preparation, Arc::clone(&wait));
         let start = Arc::new(Start::new(Arc::clone(&context.common), Arc::new(attempt)));
         Self {
@@ -89,13 +91,17 @@ fn context(
     events: Arc<EngineEvents>,
     databases: Option<Arc<dyn Databases>>,
     prober: Arc<dyn Prober>,
-) -> Context {
+) -> (Context, PreviewNetwork) {
     let (engine, tasks) = (Arc::clone(events.engine()), Tasks::default());
     let snapshots = Snapshots::new(Arc::clone(events.status()), &settings);
     let store = Arc::new(Store::new(snapshots, &settings.preview_container_name_prefix));
     let page = PageProbe::new(prober, &settings);
     let monitor = Monitor::new(Arc::clone(&engine), Arc::clone(&store), page.clone(), &settings);
-    let reconciler = Reconciler::new(events, Arc::clone(&store), monitor, tasks.clone(), &settings);
+    let server = databases.as_ref().map(|databases| databases.endpoint());
+    let network = PreviewNetwork::new(Arc::clone(&engine), tasks.clone(), server, &settings);
+    let kept_apart = network.clone();
+    let ensure_network = Box::new(move || kept_apart.ensure());
+    let reconciler = Reconciler::new(events, Arc::clone(&store), monitor, tasks.clone(), &settings, ensure_network);
     let missed = Arc::downgrade(&reconciler);
     let on_missed = move |id: &PreviewId| {
         if let Some(reconciler) = missed.upgrade() {
@@ -106,7 +112,7 @@ fn context(
     let databases = ProjectDatabases::new(databases, operations.clone(), &settings);
     let ownership = Ownership::of(&settings.preview_owner);
     let common = Arc::new(Common { settings, store, page, tasks, operations, databases });
-    Context { common, engine, reconciler, ownership }
+    (Context { common, engine, reconciler, ownership }, network)
 }
 
 #[async_trait]

@@ -8,8 +8,11 @@ use super::engine_status::{EngineStatus, EventHistory, Link};
 use super::entry::{CacheEntry, Ending, Observation};
 use super::run::RunState;
 use crate::engine::{EngineError, State, Workload};
-use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, PreviewId};
-use crate::preview::{CompileError, ContainerInfo, DatabaseState, Isolation, Phase, Preview};
+use crate::id::{
+    LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_NETWORK_DETAIL,
+    LABEL_NETWORK_ISOLATION, PreviewId,
+};
+use crate::preview::{CompileError, ContainerInfo, DatabaseState, Isolation, NetworkIsolation, Phase, Preview};
 use crate::probe::Answer;
 use crate::settings::Settings;
 
@@ -271,6 +274,8 @@ pub(crate) fn labelled(id: &PreviewId, workload: &Workload) -> Preview {
     preview.database_name = label(LABEL_DATABASE_NAME).map(str::to_owned);
     preview.database_isolation = label(LABEL_ISOLATION).and_then(Isolation::parse);
     preview.database_detail = label(LABEL_DATABASE_DETAIL).map(str::to_owned);
+    preview.network_isolation = label(LABEL_NETWORK_ISOLATION).and_then(NetworkIsolation::parse);
+    preview.network_detail = label(LABEL_NETWORK_DETAIL).map(str::to_owned);
     preview
 }
 

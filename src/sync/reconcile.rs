@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
+
 use super::engine_events::{EngineEvents, Listener, News};
 use super::monitor::Monitor;
 use crate::engine::{Change, Engine, EngineError, EngineEvent, State, Workload};
 use crate::error::Error;
-use crate::id::{LABEL_START, PreviewId};
+use crate::id::{LABEL_NETWORK_ISOLATION, LABEL_START, PreviewId};
 use crate::probe::ProbeTarget;
 use crate::settings::Settings;
 use crate::state::{Ending, Ownership, Run, Store};
@@ -20,6 +22,8 @@ use crate::tasks::Tasks;
 /// What `docker stop` ends a process with, at first and after the grace period: 128 and the signal's number.
 const SIGTERM_CODE: i64 = 143;
 const SIGKILL_CODE: i64 = 137;
+
+pub(crate) type EnsureNetwork = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// See the module. One per service.
 pub(crate) struct Reconciler {
@@ -33,16 +37,19 @@ pub(crate) struct Reconciler {
     bind_address: IpAddr,
     health_path: String,
     listening: AtomicBool,
+    ensure_network: EnsureNetwork,
     this: Weak<Self>,
 }
 
 impl Reconciler {
+    /// `ensure_network` makes sure of the network of previews that are kept apart.
     pub(crate) fn new(
         events: Arc<EngineEvents>,
         store: Arc<Store>,
         monitor: Monitor,
         tasks: Tasks,
         settings: &Settings,
+        ensure_network: EnsureNetwork,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             engine: Arc::clone(events.engine()),
@@ -55,6 +62,7 @@ impl Reconciler {
             bind_address: settings.preview_bind_address,
             health_path: settings.preview_health_path.clone(),
             listening: AtomicBool::new(false),
+            ensure_network,
             this: Weak::clone(this),
         })
     }
@@ -117,6 +125,11 @@ impl Reconciler {
     async fn resync(&self) {
         match self.engine.list(self.ownership.owner()).await {
             Ok(listed) => {
+                if listed.iter().any(|workload| workload.labels.contains_key(LABEL_NETWORK_ISOLATION)) {
+                    // What keeps them apart may have gone with the engine's machine.
+                    self.engine.forget_rules().await;
+                    self.spawn(|this| async move { (this.ensure_network)().await });
+                }
                 for workload in listed {
                     if workload.state == State::Created && self.is_abandoned(&workload.labels) {
                         self.remove_abandoned(&workload.id).await;
@@ -239,7 +252,13 @@ impl Reconciler {
         if let Some(run) = self.store.known_run(&info, &workload.run) {
             return run;
         }
-        let reached = self.engine.locality().reach(workload, self.port, self.bind_address).await;
+        let locality = self.engine.locality();
+        let mut reached = locality.reach(workload, self.port, self.bind_address).await;
+        if reached.is_none() && workload.labels.contains_key(LABEL_NETWORK_ISOLATION) {
+            // This process's container may not be on the previews' network yet.
+            (self.ensure_network)().await;
+            reached = locality.reach(workload, self.port, self.bind_address).await;
+        }
         let target = reached.map(|endpoint| ProbeTarget::new(endpoint, &self.health_path));
         let (run, new) = self.store.register(info, &workload.run, target);
         if new {

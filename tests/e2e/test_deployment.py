@@ -18,6 +18,7 @@ import asyncpg
 import deployment
 import httpx
 import pytest
+from attack import reached
 from docker import DockerClient
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -164,7 +165,15 @@ async def test_previews_live_through_two_workers_and_a_new_agent(compose: Deploy
     container = compose.world.container(7)
     [mount] = [mount for mount in container.attrs["Mounts"] if mount["Destination"] == "/app"]
     assert mount["Source"] == str(compose.workspace / "projects" / "7")
-    assert list(container.attrs["NetworkSettings"]["Networks"]) == [compose.network.name]
+    assert list(container.attrs["NetworkSettings"]["Networks"]) == [f"{compose.world.prefix.rstrip('-')}-isolated"]
+    # From inside: the database by its name, and the agent at none of its addresses.
+    compose.agent.reload()
+    agents = [network["IPAddress"] for network in compose.agent.attrs["NetworkSettings"]["Networks"].values()]
+    assert len(agents) == 2
+    gateway = next(iter(container.attrs["NetworkSettings"]["Networks"].values()))["Gateway"]
+    published = compose.agent.attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]
+    targets = [("postgres", 5432), *((agent, 8000) for agent in agents), (gateway, int(published))]
+    assert await reached(container, *targets) == {"postgres:5432"}
     environment = dict(line.split("=", 1) for line in container.attrs["Config"]["Env"])
     assert environment["MINE"] == "yes"
     compose.postgres.reload()
@@ -274,7 +283,7 @@ async def test_the_probe_works_from_another_network(compose: Deployment, other_n
 async def test_without_an_address_the_log_decides(compose: Deployment, other_network: str) -> None:
     """Published on the host's loopback only: no container of another network can reach it."""
     compose.world.project(7)
-    settings = compose.settings(POSTGRES_HOST="")
+    settings = compose.settings(POSTGRES_HOST="", PREVIEW_NETWORK_ISOLATION="off")
     preview = json.loads(await run_start(compose, environment=settings, network=other_network))
     assert (preview["phase"], preview["compilation_complete"], preview["is_responding"]) == ("ready", True, False)
     assert "the log alone decides" in preview["detail"]

@@ -224,6 +224,8 @@ PREVIEW_FIELDS = {
     "database_name",
     "database_isolation",
     "database_detail",
+    "network_isolation",
+    "network_detail",
     "detail",
     "created_at",
     "started_at",

@@ -15,6 +15,7 @@ use crate::lock::lock;
 use crate::preview::Isolation;
 
 const ADMIN: &str = "postgres";
+const HOST: &str = "postgres";
 const CONNECTION_LIMIT: u32 = 20;
 
 /// A database server in memory. It keeps the rules of the Postgres server: a database has one owner, a drop that failed
@@ -141,8 +142,8 @@ impl MemoryDatabases {
     pub fn accepts(&self, candidate: &str) -> bool {
         lock(&self.state).entries.iter().filter(|(_, entry)| !entry.role_only && !entry.dropping).any(
             |(name, entry)| {
-                let own = entry.password.clone().map(|password| self.url(name, &Login::Role(password)));
-                let urls = own.into_iter().chain([self.url(name, &Login::Admin)]);
+                let own = entry.password.clone().map(|password| self.url(name, &Login::Role(password), HOST));
+                let urls = own.into_iter().chain([self.url(name, &Login::Admin, HOST)]);
                 urls.into_iter().any(|url| url.expose_secret() == candidate)
             },
         )
@@ -212,10 +213,18 @@ impl Databases for MemoryDatabases {
         Ok(())
     }
 
-    fn url(&self, name: &str, login: &Login) -> SecretString {
+    fn endpoint(&self) -> (String, u16) {
+        (HOST.to_owned(), 5432)
+    }
+
+    async fn check_listens(&self, _: &str) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
+    fn url(&self, name: &str, login: &Login, host: &str) -> SecretString {
         match login {
-            Login::Role(password) => url(name, password.expose_secret().as_bytes(), "postgres", 5432, name),
-            Login::Admin => url(ADMIN, ADMIN.as_bytes(), "postgres", 5432, name),
+            Login::Role(password) => url(name, password.expose_secret().as_bytes(), host, 5432, name),
+            Login::Admin => url(ADMIN, ADMIN.as_bytes(), host, 5432, name),
         }
     }
 

@@ -36,7 +36,7 @@ async fn only_the_last_password_logs_in() -> Result<(), DatabaseError> {
     for password in [&old, &new] {
         databases.set_password("kosuke_project_7", password).await?;
     }
-    let accepts = |login| databases.accepts(databases.url("kosuke_project_7", &login).expose_secret());
+    let accepts = |login| databases.accepts(databases.url("kosuke_project_7", &login, "postgres").expose_secret());
     assert!(accepts(Login::Role(new)) && accepts(Login::Admin) && !accepts(Login::Role(old)));
     assert_eq!(databases.passwords("kosuke_project_7").len(), 2);
     Ok(())

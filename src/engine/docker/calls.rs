@@ -16,6 +16,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::address::EngineAddress;
 use super::client::Client;
 use super::errors::{pull_failure, translate};
+use super::isolation::{Isolations, shared};
 use super::locality::DockerLocality;
 use super::mapping;
 use super::network::Networks;
@@ -23,6 +24,7 @@ use crate::credentials::{RegistryLogin, registry_of};
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::locality::Locality;
+use crate::engine::network::{Attachment, NetworkSpec};
 use crate::engine::spec::{ContainerSpec, Secrets};
 use crate::engine::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
 use crate::engine::workload::{RunId, Workload};
@@ -41,6 +43,7 @@ const REMOVAL_POLL: Duration = Duration::from_millis(50);
 pub struct DockerEngine {
     client: Arc<Client>,
     networks: Networks,
+    isolations: Isolations,
     locality: DockerLocality,
 }
 
@@ -49,7 +52,8 @@ impl DockerEngine {
     #[must_use]
     pub fn new(address: EngineAddress, timeout: Duration) -> Self {
         let client = Arc::new(Client::new(address, timeout));
-        Self { networks: Networks::default(), locality: DockerLocality::new(Arc::clone(&client)), client }
+        let locality = DockerLocality::new(Arc::clone(&client));
+        Self { networks: Networks::default(), isolations: Isolations::default(), locality, client }
     }
 }
 
@@ -94,8 +98,16 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
-        self.networks.ensure(&self.client, name).await
+    async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError> {
+        let (client, networks, locality) = (&self.client, &self.networks, &self.locality);
+        match &spec.isolation {
+            Some(isolation) => self.isolations.attach(client, networks, locality, spec, isolation).await,
+            None => shared(client, networks, locality, spec, None).await,
+        }
+    }
+
+    async fn forget_rules(&self) {
+        self.isolations.forget().await;
     }
 
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError> {

@@ -2,16 +2,20 @@
 //!
 //! - `calls`: the trait; `client`: the connection and the deadline of each call; `address`: where the engine is
 //! - `mapping`: bollard's types and ours; `errors`: the engine's words, read there only
-//! - `network`: the previews' network; `locality` and `own`: where this process stands in relation to the engine
+//! - `network`: networks by name; `isolation`: the previews' own, with the packet filter's `rules`, which `rules_container` sets
+//! - `locality` and `own`: where this process stands in relation to the engine
 
 mod address;
 mod calls;
 mod client;
 mod errors;
+mod isolation;
 mod locality;
 mod mapping;
 mod network;
 mod own;
+mod rules;
+mod rules_container;
 
 pub use address::EngineAddress;
 pub use calls::DockerEngine;

@@ -1,6 +1,7 @@
 //! The network that previews are attached to: found by its name, or made. The engine lets several of one name exist.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use bollard::models::{Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptionsBuilder;
@@ -13,17 +14,32 @@ use crate::engine::error::EngineError;
 /// Label of the networks that we made.
 const LABEL_NETWORK: &str = "kosuke.network";
 
+/// Docker's option that lets containers of a network reach each other.
+const OPTION_REACH_EACH_OTHER: &str = "com.docker.network.bridge.enable_icc";
+const OPTION_BRIDGE: &str = "com.docker.network.bridge.name";
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Networks {
     one_at_a_time: Mutex<()>,
 }
 
+/// What is known of a network.
+pub(super) struct Found {
+    pub(super) id: String,
+    /// The engine's machine, as its containers see it.
+    pub(super) gateway: Option<IpAddr>,
+    /// Its interface on that machine.
+    pub(super) bridge: String,
+    /// Whether its containers do not reach each other.
+    pub(super) keeps_apart: bool,
+}
+
 impl Networks {
-    /// Gives the id of the network of this name.
-    pub(super) async fn ensure(&self, client: &Client, name: &str) -> Result<String, EngineError> {
+    /// Gives the network of this name. `keeps_apart`: how it is made where it is missing.
+    pub(super) async fn ensure(&self, client: &Client, name: &str, keeps_apart: bool) -> Result<Found, EngineError> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        let first = |networks: &[Network]| networks.first().and_then(|network| network.id.clone());
+        let first = |networks: &[Network]| networks.first().and_then(of_network);
         let mut found = named(client, name).await?;
         // Two that became visible in another order than they were made, or one that a process left behind: starts would
         // fail for ever. Those in use refuse to go, so it is the youngest unused one that does.
@@ -35,8 +51,8 @@ impl Networks {
                 }
             }
         }
-        if let Some(id) = first(&found) {
-            return Ok(id);
+        if let Some(found) = first(&found) {
+            return Ok(found);
         }
         if matches!(name, "bridge" | "host" | "none") {
             return Err(EngineError::NotFound(format!("the engine has no network {name}")));
@@ -46,16 +62,38 @@ impl Networks {
             labels.insert("com.docker.compose.project".to_owned(), project.to_owned());
             labels.insert("com.docker.compose.network".to_owned(), "default".to_owned());
         }
-        let request = NetworkCreateRequest { name: name.to_owned(), labels: Some(labels), ..Default::default() };
+        let apart = HashMap::from([(OPTION_REACH_EACH_OTHER.to_owned(), "false".to_owned())]);
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            labels: Some(labels),
+            options: keeps_apart.then_some(apart),
+            ..Default::default()
+        };
         let made = client.call(|docker| async move { docker.create_network(request).await }).await?.id;
         log::info!(target: "kosuke_docker::engine", "made network {name}");
         // The engine lets several processes make one name each: the oldest stays, ours goes.
-        let oldest = first(&named(client, name).await?).unwrap_or_else(|| made.clone());
-        if oldest != made {
+        let oldest = first(&named(client, name).await?);
+        let oldest = oldest.ok_or_else(|| EngineError::NotFound(format!("network {name} went away")))?;
+        if oldest.id != made {
             remove_second(client, name, made).await;
         }
         Ok(oldest)
     }
+}
+
+fn of_network(network: &Network) -> Option<Found> {
+    let id = network.id.clone()?;
+    let configs = network.ipam.as_ref().and_then(|ipam| ipam.config.as_deref()).unwrap_or_default();
+    let gateways = configs.iter().filter_map(|config| config.gateway.as_deref()?.parse::<IpAddr>().ok());
+    let option = |name: &str| network.options.as_ref().and_then(|options| options.get(name).map(String::as_str));
+    // The engine's own rule for a name that was not given.
+    let bridge = option(OPTION_BRIDGE).map_or_else(|| format!("br-{}", id.get(..12).unwrap_or(&id)), str::to_owned);
+    Some(Found {
+        gateway: gateways.clone().find(IpAddr::is_ipv4).or(gateways.clone().next()),
+        bridge,
+        keeps_apart: option(OPTION_REACH_EACH_OTHER) == Some("false"),
+        id,
+    })
 }
 
 /// Tells whether it is gone; one in use stays.

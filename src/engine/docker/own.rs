@@ -4,22 +4,31 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, EndpointSettings};
 use bollard::query_parameters::InspectContainerOptions;
 
 use super::client::Client;
-use super::mapping::{address, networks};
+use super::mapping::address;
 use crate::engine::error::EngineError;
 
 /// The container that this process runs in.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OwnContainer {
+    pub(super) id: String,
     /// What is mounted: path inside -> path on the host.
     mounts: Vec<(PathBuf, PathBuf)>,
-    /// The networks it is attached to, by id, with the address of each one's gateway: the host.
-    pub(super) networks: HashMap<String, Option<IpAddr>>,
+    /// The networks it is attached to, by id.
+    pub(super) networks: HashMap<String, OwnEndpoint>,
     /// It has the host's own network.
     pub(super) host_network: bool,
+}
+
+/// Its place on a network.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OwnEndpoint {
+    pub(super) address: Option<IpAddr>,
+    /// The host.
+    pub(super) gateway: Option<IpAddr>,
 }
 
 impl OwnContainer {
@@ -47,10 +56,16 @@ fn own_container(found: ContainerInspectResponse) -> OwnContainer {
     let mounts = found.mounts.unwrap_or_default().into_iter();
     let mode = found.host_config.and_then(|config| config.network_mode);
     let found_networks = found.network_settings.and_then(|settings| settings.networks);
+    let endpoint = |network: &EndpointSettings| OwnEndpoint {
+        address: address(network.ip_address.as_ref()),
+        gateway: address(network.gateway.as_ref()),
+    };
+    let networks = found_networks.unwrap_or_default().into_values();
     OwnContainer {
+        id: found.id.unwrap_or_default(),
         mounts: mounts.filter_map(|mount| Some((mount.destination?.into(), mount.source?.into()))).collect(),
         host_network: mode.as_deref() == Some("host"),
-        networks: networks(found_networks, |network| address(network.gateway.as_ref())),
+        networks: networks.filter_map(|network| Some((network.network_id.clone()?, endpoint(&network)))).collect(),
     }
 }
 

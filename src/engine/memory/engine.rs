@@ -17,11 +17,12 @@ use crate::credentials::RegistryLogin;
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::locality::Locality;
+use crate::engine::network::{Attachment, NetworkSpec};
 use crate::engine::spec::{ContainerSpec, PortRange, Secrets};
 use crate::engine::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
 use crate::engine::workload::{RunId, Workload};
 use crate::lock::lock;
-use crate::preview::Endpoint;
+use crate::preview::{Endpoint, NetworkIsolation};
 
 /// What a stopped container exits with: 128 and the number of SIGTERM.
 const STOPPED: i64 = 143;
@@ -132,9 +133,17 @@ impl Engine for MemoryEngine {
         self.shared.call(Call::HasImage, |world| Ok(world.images.contains(image))).await
     }
 
-    async fn ensure_network(&self, name: &str) -> Result<String, EngineError> {
-        self.shared.call(Call::EnsureNetwork, |world| Ok(world.ensure_network(name))).await
+    async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError> {
+        let (name, isolation) = match &spec.isolation {
+            Some(isolation) => (&isolation.network, NetworkIsolation::Full),
+            None => (&spec.name, NetworkIsolation::Off),
+        };
+        let network = self.shared.call(Call::EnsureNetwork, |world| Ok(world.ensure_network(name))).await?;
+        let peer_host = spec.peer.as_ref().map(|peer| peer.host.clone());
+        Ok(Attachment { network, peer_host, isolation, detail: None })
     }
+
+    async fn forget_rules(&self) {}
 
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError> {
         let asked_at = Instant::now();
