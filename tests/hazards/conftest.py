@@ -33,6 +33,7 @@ class FakeWorld:
             "preview_default_image": IMAGE,
             "projects_dir": str(folder),
             "preview_network": "kosuke-fake",
+            "preview_network_isolation": "off",
             "preview_container_name_prefix": self.prefix,
             "preview_port_range_start": first,
             "preview_port_range_end": first + PORTS - 1,
