@@ -1,4 +1,4 @@
-"""Where a container is told to look for the server: what is this machine's own for the agent is not so for a container."""
+"""Where a container is told to look for the server: "this machine" is not the same one for the agent and for it."""
 
 from __future__ import annotations
 

@@ -179,3 +179,27 @@ async def test_a_network_that_lets_its_containers_reach_each_other_is_not_called
     assert preview is not None
     assert preview.network_isolation == "off"
     assert preview.network_detail == f"the network {name} exists and lets its containers reach each other"
+
+
+async def test_a_database_in_a_container_is_reached_by_its_name_and_at_its_port_only(
+    world: Any, postgres: dict[str, Any]
+) -> None:
+    """As in compose, with the agent on the host: the container has a name on PREVIEW_NETWORK."""
+    services = world.engine.networks.create(f"{world.prefix}services")
+    listen = "for (const port of [5432, 8080]) require('net').createServer().listen(port)"
+    server = world.engine.containers.create(
+        world.settings().preview_default_image, ["node", "-e", listen], name=f"{world.prefix}db"
+    )
+    services.connect(server, aliases=["db"])
+    server.start()
+    world.project(7)
+    settings = {**postgres, "postgres_container_host": "db", "postgres_container_port": 5432}
+    service = world.service(**settings, preview_network=services.name, preview_network_isolation="auto")
+    try:
+        await service.start_preview(7, wait="ready")
+        assert await reached(world.container(7), ("db", 5432), ("db", 8080)) == {"db:5432"}
+        await service.drop_project_database(7)
+    finally:
+        await service.stop_preview(7)
+        server.remove(force=True)
+        services.remove()
