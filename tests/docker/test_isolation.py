@@ -8,6 +8,7 @@ import io
 import secrets
 import socket
 import tarfile
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -203,3 +204,21 @@ async def test_a_database_in_a_container_is_reached_by_its_name_and_at_its_port_
         await service.stop_preview(7)
         server.remove(force=True)
         services.remove()
+
+
+async def test_a_start_that_is_given_up_leaves_no_container_that_sets_rules(world: Any) -> None:
+    world.project(7)
+    for _ in range(6):
+        service = world.service(preview_network_isolation="auto", preview_probe_ttl=secrets.randbelow(10_000) / 10)
+        start = asyncio.create_task(service.start_preview(7))
+        await asyncio.wait([start], timeout=secrets.randbelow(600) / 1000)
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        await service.stop_preview(7)
+        await service.aclose()
+    [network] = world.engine.networks.list(names=[f"{world.prefix.rstrip('-')}-isolated"])
+    of_this = {"label": f"kosuke.rules=br-{network.id[:12]}"}
+    deadline = time.monotonic() + 20  # The engine takes away those that ended, a moment later.
+    while left := world.engine.containers.list(all=True, filters=of_this, ignore_removed=True):
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(0.05)

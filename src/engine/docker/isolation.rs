@@ -94,7 +94,7 @@ impl Isolations {
         if set.as_ref().is_some_and(|(known, at)| *known == rules && at.elapsed() < RULES_TTL) {
             return Ok(None);
         }
-        match rules_container::run(client, image, &rules.script()).await {
+        match rules_container::run(client, image, &rules.bridge, &rules.script()).await {
             Ok(()) => {
                 *set = Some((rules, Instant::now()));
                 Ok(None)

@@ -16,7 +16,7 @@ use super::errors::translate;
 use super::rules::DONE;
 use crate::engine::error::EngineError;
 
-/// Label of these containers. The engine removes each when its script ends.
+/// Label of these containers, with what the rules are about. The engine removes each when its script ends.
 const LABEL: &str = "kosuke.rules";
 /// Where a machine has its programs, their libraries, and which of several it uses.
 const FOLDERS: [&str; 6] = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"];
@@ -24,14 +24,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of its output that are kept.
 const MAX_OUTPUT: usize = 2000;
 
-/// Runs the script.
+/// Runs the script, which is about `subject`.
 ///
 /// # Errors
 /// The engine's words, or the script's, if it did not come to its end.
-pub(super) async fn run(client: &Client, image: &str, script: &str) -> Result<(), EngineError> {
+pub(super) async fn run(client: &Client, image: &str, subject: &str, script: &str) -> Result<(), EngineError> {
     let mut folders = FOLDERS.to_vec();
     loop {
-        let body = body(image, script, &folders);
+        let body = body(image, subject, script, &folders);
         let made =
             client.call(|docker| async move { docker.create_container(None::<CreateContainerOptions>, body).await });
         let id = match Box::pin(made).await {
@@ -73,7 +73,7 @@ async fn start(client: &Client, id: &str) -> Result<(), EngineError> {
     Err(EngineError::Refused(if words.is_empty() { "the script ended without a word".to_owned() } else { words }))
 }
 
-fn body(image: &str, script: &str, folders: &[&str]) -> ContainerCreateBody {
+fn body(image: &str, subject: &str, script: &str, folders: &[&str]) -> ContainerCreateBody {
     let mount = |folder: &&str| Mount {
         typ: Some(MountType::BIND),
         source: Some((*folder).to_owned()),
@@ -91,7 +91,7 @@ fn body(image: &str, script: &str, folders: &[&str]) -> ContainerCreateBody {
         working_dir: Some("/".to_owned()),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        labels: Some(HashMap::from([(LABEL.to_owned(), "true".to_owned())])),
+        labels: Some(HashMap::from([(LABEL.to_owned(), subject.to_owned())])),
         healthcheck: Some(HealthConfig { test: words(&["NONE"]), ..Default::default() }),
         host_config: Some(HostConfig {
             auto_remove: Some(true),

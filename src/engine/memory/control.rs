@@ -61,6 +61,12 @@ impl MemoryEngine {
         self.shared.change(|world| world.containers.iter().map(|container| container.spec.name.clone()).collect())
     }
 
+    /// The names of all networks.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.shared.change(|world| world.networks.keys().cloned().collect())
+    }
+
     /// What a container was made of, None where there is none.
     #[must_use]
     pub fn spec(&self, name: &str) -> Option<ContainerSpec> {

@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) events: Vec<EngineEvent>,
     pub(super) images: HashSet<String>,
     /// Ids by name.
-    networks: HashMap<String, String>,
+    pub(super) networks: HashMap<String, String>,
     /// Folders that are missing on the engine's machine.
     pub(super) missing: HashSet<PathBuf>,
     /// Ports that other programs hold.

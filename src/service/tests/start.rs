@@ -8,7 +8,7 @@ use crate::engine::memory::Call;
 use crate::engine::{EngineError, PortRange};
 use crate::error::Error;
 use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_START};
-use crate::preview::{DatabaseState, Phase};
+use crate::preview::{DatabaseState, NetworkIsolation, Phase};
 use crate::service::{Previews, StartRequest};
 use crate::settings::PullPolicy;
 
@@ -24,6 +24,18 @@ async fn a_first_start_makes_one_container_with_these_calls() -> Tested {
     assert_eq!((spec.working_dir.as_deref(), spec.init), (Some("/app"), true));
     let url = spec.environment.iter().find(|(name, _)| name == "DATABASE_URL");
     assert!(url.is_some_and(|(_, url)| world.server.accepts(url)), "the password that was set stands in it");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn previews_have_a_network_of_their_own_unless_that_is_off() -> Tested {
+    for (isolated, expected) in [(true, NetworkIsolation::Full), (false, NetworkIsolation::Off)] {
+        let world = World::with(|settings| settings.preview_network_isolation = isolated);
+        world.start().await?;
+        let told = world.get().await?.and_then(|preview| preview.network_isolation);
+        assert_eq!(told, Some(expected));
+        assert_eq!(world.engine.networks(), [if isolated { "kosuke-preview-isolated" } else { "kosuke_default" }]);
+    }
     Ok(())
 }
 
