@@ -139,6 +139,22 @@ async def iptables(*words: str) -> None:
     assert await process.wait() == 0
 
 
+async def test_the_rules_of_networks_that_are_gone_are_taken_away(world: Any) -> None:
+    world.project(7)
+    name = f"{world.prefix.rstrip('-')}-isolated"
+    chains = []
+    for probe_ttl in (0.5, 0.6):
+        service = world.service(preview_network_isolation="auto", preview_probe_ttl=probe_ttl)
+        await service.start_preview(7)
+        [network] = world.engine.networks.list(names=[name])
+        chains.append(f"KOSUKE-F-{network.id[:12]}")
+        await service.stop_preview(7)
+        network.remove()
+    listed = await asyncio.create_subprocess_exec("iptables", "-w", "5", "-S", stdout=asyncio.subprocess.PIPE)
+    output, _ = await listed.communicate()
+    assert [chain in output.decode() for chain in chains] == [False, True]
+
+
 @pytest.fixture
 def closed_image(engine: DockerClient, image: str) -> Iterator[str]:
     """The image with a file where iptables keeps its lock: no container that is made of it can set rules."""

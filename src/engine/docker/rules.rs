@@ -8,6 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 /// What the script prints at its end.
 pub(super) const DONE: &str = "kosuke: rules are set";
 
+/// Takes away the rules of networks that are gone: those have no interface any more.
+const CLEAN_UP: &str = r"for name in $(iptables -w 5 -S | sed -n 's/^-N KOSUKE-F-//p'); do
+  [ -e /sys/class/net/br-$name ] || [ -e /sys/class/net/$name ] || {
+    iptables -w 5 -D DOCKER-USER -i br-$name -j KOSUKE-F-$name; iptables -w 5 -D INPUT -i br-$name -j KOSUKE-I-$name
+    for chain in KOSUKE-F-$name KOSUKE-I-$name; do iptables -w 5 -F $chain; iptables -w 5 -X $chain; done
+  } 2>/dev/null || true
+done
+";
+
 /// What is not the internet: <https://www.iana.org/assignments/iana-ipv4-special-registry/>. Cloud machines tell their
 /// secrets at 169.254.169.254.
 const PRIVATE: [&str; 9] = [
@@ -61,7 +70,7 @@ impl Rules {
         };
         format!(
             "set -e\niptables -w 5 -n -L DOCKER-USER >/dev/null\niptables-restore -w 5 --noflush <<'RULES'\n{lines}COMMIT\n\
-             RULES\n{}{}echo '{DONE}'\n",
+             RULES\n{}{}{CLEAN_UP}echo '{DONE}'\n",
             jump("DOCKER-USER", &forward),
             jump("INPUT", &input)
         )
