@@ -37,6 +37,8 @@ pub const LABEL_NETWORK_DETAIL: &str = "kosuke.network_detail";
 const MAX_NAME_BYTES: usize = 63;
 /// 96 bits: nobody finds two sessions of one project with one name, not even on purpose.
 const SESSION_HASH_BYTES: usize = 12;
+/// Where the prefix leaves no room for more: 88 bits of project and session.
+const SHORT_HASH_BYTES: usize = 11;
 
 /// The name of the network that a deployment's previews are kept apart in.
 #[must_use]
@@ -60,7 +62,7 @@ pub fn isolated_network_name(owner: &str) -> String {
 ///
 /// let id = PreviewId::project(7);
 /// assert_eq!(id.container_name("kosuke-preview-"), "kosuke-preview-7");
-/// assert_eq!(id.database_name(), "kosuke_project_7");
+/// assert_eq!(id.database_name("kosuke_project_"), "kosuke_project_7");
 /// assert_eq!(id.to_string(), "project 7");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -103,9 +105,18 @@ impl PreviewId {
     }
 
     /// The name of its database and of the role that owns it: ASCII, at most 63 bytes, no two ids have one name.
+    /// `prefix`: at most 40 bytes.
     #[must_use]
-    pub fn database_name(&self) -> String {
-        self.name(&format!("kosuke_project_{}", self.project_id), '_', MAX_NAME_BYTES)
+    pub fn database_name(&self, prefix: &str) -> String {
+        let base = format!("{prefix}{}", self.project_id);
+        match self.session_id() {
+            Some(session) if base.len() + 1 + 2 * SESSION_HASH_BYTES > MAX_NAME_BYTES => {
+                // The letter keeps it apart from the name of a project.
+                let both = format!("{} {session}", self.project_id);
+                format!("{prefix}s{}", hex_hash(&both, SHORT_HASH_BYTES))
+            }
+            _ => self.name(&base, '_', MAX_NAME_BYTES),
+        }
     }
 
     /// Its folder below `PROJECTS_DIR`.
@@ -146,11 +157,7 @@ impl PreviewId {
     /// `base`; for a session with a readable rest of its id and a hash of all of it.
     fn name(&self, base: &str, separator: char, max_bytes: usize) -> String {
         let Some(session) = self.session_id() else { return base.to_owned() };
-        let mut hash = String::new();
-        for byte in Sha256::digest(session.as_bytes()).iter().take(SESSION_HASH_BYTES) {
-            // Writing to a String cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = hex_hash(session, SESSION_HASH_BYTES);
         let words = session.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let mut slug = words.collect::<Vec<_>>().join(&separator.to_string()).to_ascii_lowercase();
         slug.truncate(max_bytes.min(MAX_NAME_BYTES).saturating_sub(base.len() + hash.len() + 2));
@@ -160,6 +167,15 @@ impl PreviewId {
             format!("{base}{separator}{slug}{separator}{hash}")
         }
     }
+}
+
+/// The first bytes of the text's SHA-256, as hex digits.
+fn hex_hash(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).fold(String::new(), |mut hash, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+        hash
+    })
 }
 
 impl fmt::Display for PreviewId {
@@ -176,11 +192,13 @@ impl fmt::Display for PreviewId {
 mod tests {
     use super::*;
 
+    const PREFIX: &str = "kosuke_project_";
+
     #[test]
     fn names_follow_the_project_id() {
         let id = PreviewId::project(123);
         assert_eq!(id.container_name("kosuke-preview-"), "kosuke-preview-123");
-        assert_eq!(id.database_name(), "kosuke_project_123");
+        assert_eq!(id.database_name(PREFIX), "kosuke_project_123");
         assert_eq!(id.folder(), PathBuf::from("123"));
         assert_eq!(id.to_string(), "project 123");
     }
@@ -228,10 +246,10 @@ mod tests {
         let mut names = std::collections::HashSet::new();
         for number in [0, 7, 77, u64::MAX] {
             let own = PreviewId::project(number);
-            assert!(names.insert(own.database_name()) && names.insert(own.container_name("p-")));
+            assert!(names.insert(own.database_name(PREFIX)) && names.insert(own.container_name("p-")));
             for session in sessions {
                 let id = PreviewId::session(number, session);
-                let (database, container) = (id.database_name(), id.container_name("p-"));
+                let (database, container) = (id.database_name(PREFIX), id.container_name("p-"));
                 let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
                 assert!(database.len() <= MAX_NAME_BYTES, "{database}");
                 assert!(database.chars().all(|c| is_plain(c) || c == '_'), "{database}");
@@ -239,14 +257,15 @@ mod tests {
                 assert!(names.insert(database) && names.insert(container), "{session:?}");
             }
         }
-        let name = PreviewId::session(7, "Feature/Log-in").database_name();
+        let name = PreviewId::session(7, "Feature/Log-in").database_name(PREFIX);
         assert!(name.starts_with("kosuke_project_7_feature_log_in_"), "{name}");
     }
 
     proptest::proptest! {
         #[test]
-        fn different_sessions_have_different_databases(one: String, other: String, number: u64) {
-            let database = |session: &str| PreviewId::session(number, session).database_name();
+        fn different_sessions_have_different_databases(one: String, other: String, number: u64, length in 1..=40_usize) {
+            let prefix = "p".repeat(length);
+            let database = |session: &str| PreviewId::session(number, session).database_name(&prefix);
             let (first, second) = (database(&one), database(&other));
             proptest::prop_assert!(first.len() <= MAX_NAME_BYTES);
             proptest::prop_assert_eq!(first == second, one == other);

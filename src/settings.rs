@@ -98,6 +98,8 @@ pub struct Settings {
     pub preview_container_name_prefix: String,
     /// `PREVIEW_OWNER`, else derived from the prefix.
     pub preview_owner: String,
+    /// Whether `PREVIEW_OWNER` was set: then it names the deployment.
+    pub preview_owner_is_set: bool,
     /// `PREVIEW_HEALTH_PATH`
     pub preview_health_path: String,
     /// `PREVIEW_PROBE_TTL`
@@ -137,6 +139,8 @@ pub struct Postgres {
     pub container_port: Option<u16>,
     /// `POSTGRES_ISOLATION`
     pub isolation: PostgresIsolation,
+    /// `POSTGRES_DATABASE_PREFIX`: beginning of the names of databases and roles.
+    pub database_prefix: String,
     /// `POSTGRES_CONNECTION_LIMIT`: sessions of each role.
     pub connection_limit: u16,
     /// `POSTGRES_EXTENSIONS`: what the admin makes in every preview's database.
@@ -220,12 +224,16 @@ impl Postgres {
         let extensions = self.extensions.iter().all(|name| is_extension(name));
         let host = self.container_host.as_ref().is_none_or(|host| is_host(host));
         check("postgres_container_host", host, "must be a host name or address")?;
+        check("postgres_database_prefix", is_database_prefix(&self.database_prefix), DATABASE_PREFIX)?;
         check("postgres_connection_limit", self.connection_limit != 0, "must be between 1 and 65535")?;
         check("postgres_extensions", extensions, "must be names of letters, digits, '_' and '-'")
     }
 }
 
 const ENGINE_NAME: &str = "must be letters, digits, '_', '.' and '-', beginning with a letter or digit";
+
+const DATABASE_PREFIX: &str =
+    "must be at most 40 lower case letters, digits and '_', beginning with a letter, not with pg_";
 
 fn check(field: &'static str, holds: bool, problem: &str) -> Result<(), InvalidSetting> {
     if holds { Ok(()) } else { Err(InvalidSetting { field, problem: problem.to_owned() }) }
@@ -250,6 +258,14 @@ impl Settings {
 
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}
+
+/// What needs no quotes, is no name of the system's, and leaves room for a project's id.
+fn is_database_prefix(text: &str) -> bool {
+    text.len() <= 40
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.starts_with("pg_")
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn is_extension(text: &str) -> bool {
@@ -281,6 +297,7 @@ pub(crate) mod tests {
             preview_network_isolation: true,
             preview_container_name_prefix: "kosuke-preview-".into(),
             preview_owner: "kosuke-preview".into(),
+            preview_owner_is_set: false,
             preview_health_path: "/".into(),
             preview_probe_ttl: Duration::from_secs(1),
             preview_probe_timeout: Duration::from_secs(5),
@@ -323,6 +340,16 @@ pub(crate) mod tests {
                 Err(InvalidSetting { field: named, .. }) => assert_eq!(named, field),
                 other => assert!(other.is_err(), "{field} was accepted"),
             }
+        }
+    }
+
+    #[test]
+    fn a_database_prefix_is_a_plain_name() {
+        for good in ["kosuke_project_", "a", "p2", &"x".repeat(40)] {
+            assert!(is_database_prefix(good), "{good}");
+        }
+        for bad in ["", "_a", "2a", "A", "a-b", "pg_a", "a\"", "ü", &"x".repeat(41)] {
+            assert!(!is_database_prefix(bad), "{bad}");
         }
     }
 

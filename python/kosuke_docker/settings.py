@@ -67,8 +67,9 @@ class Settings(BaseModel):
     )
     preview_owner: str | None = Field(
         default=None,
-        description="Label value by which the processes of one deployment find their previews; None derives it from "
-        "the name prefix.",
+        description="Label value by which the processes of one deployment find their previews, and the deployment's "
+        "name in the marks of its databases; None derives the label from the name prefix, and the deployment has a "
+        "random id in `projects_dir`.",
     )
     preview_health_path: str = Field(
         default="/",
@@ -145,9 +146,15 @@ class Settings(BaseModel):
         description="Credentials that previews get: a role of their own (`role`), the admin's (`admin`), or a role "
         "if the admin may make one (`auto`).",
     )
+    postgres_database_prefix: str = Field(
+        default="kosuke_project_",
+        description="Beginning of the name of each preview's database and role, which the project's id follows: at "
+        "most 40 lower case letters, digits and `_`, beginning with a letter, not with `pg_`.",
+    )
     postgres_connection_limit: int = Field(
-        default=20,
-        description="Number of sessions that each preview's role may have at once.",
+        default=10,
+        description="Number of sessions that each preview's role may have at once; all previews together must stay "
+        "below the server's `max_connections`.",
     )
     postgres_extensions: list[str] = Field(
         default=[],

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::error::DatabaseError;
-use super::mark::Mark;
+use super::mark::{MAX_COMMENT, Mark};
 use super::target::Target;
 use crate::preview::Isolation;
 
@@ -34,40 +34,39 @@ pub(super) struct DatabaseEntry {
     pub(super) allows_connections: bool,
     /// Whether a drop was begun and did not end.
     pub(super) half_dropped: bool,
+    /// As much of its comment as counts. The owner may write it.
     pub(super) comment: Option<String>,
-}
-
-impl DatabaseEntry {
-    pub(super) fn mark(&self) -> Option<Mark> {
-        self.comment.as_deref().and_then(Mark::parse)
-    }
+    /// See [`Mark::of_database`].
+    pub(super) mark: Option<Mark>,
 }
 
 pub(super) async fn find_database(connection: &Connection, name: &str) -> Result<Option<DatabaseEntry>, DatabaseError> {
     // -2 marks what an interrupted DROP DATABASE left: https://www.postgresql.org/docs/current/sql-dropdatabase.html
-    let sql = "SELECT pg_get_userbyid(d.datdba)::text, has_database_privilege('public', d.oid, 'CONNECT'), \
-               d.datallowconn, d.datconnlimit = -2, shobj_description(d.oid, 'pg_database') \
-               FROM pg_database d WHERE d.datname = $1";
-    let row = connection.row("find database", sql, &[&name]).await?;
-    Ok(row.map(|row| DatabaseEntry {
-        owner: row.get(0),
-        public: row.get(1),
-        allows_connections: row.get(2),
-        half_dropped: row.get(3),
-        comment: row.get(4),
+    let sql = format!(
+        "SELECT pg_get_userbyid(d.datdba)::text, has_database_privilege('public', d.oid, 'CONNECT'), \
+               d.datallowconn, d.datconnlimit = -2, left(shobj_description(d.oid, 'pg_database'), {MAX_COMMENT}), \
+               left(shobj_description(d.datdba, 'pg_authid'), {MAX_COMMENT}) FROM pg_database d WHERE d.datname = $1"
+    );
+    let row = connection.row("find database", &sql, &[&name]).await?;
+    Ok(row.map(|row| {
+        let (owner, comment): (String, Option<String>) = (row.get(0), row.get(4));
+        let mark = Mark::of_database(name, comment.as_deref(), &owner, row.get(5));
+        let (public, allows_connections, half_dropped) = (row.get(1), row.get(2), row.get(3));
+        DatabaseEntry { owner, public, allows_connections, half_dropped, comment, mark }
     }))
 }
 
-/// Fails for a database with another owner's mark: every start sets the password anew, so two deployments that shared a
-/// database would lock each other out.
-pub(super) fn check_owner(entry: &DatabaseEntry, target: &Target) -> Result<(), DatabaseError> {
-    match entry.mark() {
-        Some(mark) if mark.target.owner != target.owner => Err(DatabaseError::new(
-            "find database",
-            format!("{} belongs to the owner {}", target.name(), mark.target.owner),
-        )),
-        _ => Ok(()),
+/// Finds the target's database. An error where it or the role of its name is another deployment's.
+pub(super) async fn find_own_database(
+    connection: &Connection,
+    target: &Target,
+) -> Result<Option<DatabaseEntry>, DatabaseError> {
+    let entry = find_database(connection, &target.name).await?;
+    let role = find_role(connection, &target.name).await?.and_then(|role| role.mark);
+    for mark in [entry.as_ref().and_then(|entry| entry.mark.as_ref()), role.as_ref()].into_iter().flatten() {
+        mark.check(target)?;
     }
+    Ok(entry)
 }
 
 /// A role's row in `pg_roles`.
@@ -80,9 +79,11 @@ pub(super) struct RoleEntry {
 }
 
 pub(super) async fn find_role(connection: &Connection, name: &str) -> Result<Option<RoleEntry>, DatabaseError> {
-    let sql = "SELECT rolconnlimit, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, \
-               shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1";
-    let row = connection.row("find role", sql, &[&name]).await?;
+    let sql = format!(
+        "SELECT rolconnlimit, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, \
+               left(shobj_description(oid, 'pg_authid'), {MAX_COMMENT}) FROM pg_roles WHERE rolname = $1"
+    );
+    let row = connection.row("find role", &sql, &[&name]).await?;
     Ok(row.map(|row| RoleEntry {
         connection_limit: row.get(0),
         privileged: row.get(1),

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::error::DatabaseError;
-use super::target::{Owned, Target};
+use super::target::{Deployment, Owned, Target};
 use crate::preview::Isolation;
 
 /// A database server that gives each preview a database of its own.
@@ -35,8 +35,11 @@ pub trait Databases: Send + Sync + 'static {
     /// Finishes a drop that failed. False: somebody else finished it, or the database was created again since.
     async fn remove_again(&self, owned: &Owned) -> Result<bool, DatabaseError>;
 
-    /// Everything on the server with this owner's mark.
-    async fn owned(&self, owner: &str) -> Result<Vec<Owned>, DatabaseError>;
+    /// Everything on the server with this deployment's mark.
+    async fn owned(&self, deployment: &Deployment) -> Result<Vec<Owned>, DatabaseError>;
+
+    /// Those of these databases that do not exist.
+    async fn missing(&self, names: &[String]) -> Result<Vec<String>, DatabaseError>;
 
     /// What the server says about the database. An error where there is none.
     async fn info(&self, target: &Target) -> Result<DatabaseInfo, DatabaseError>;

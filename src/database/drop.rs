@@ -1,14 +1,14 @@
 //! Drop: the database, whoever is connected to it, then its role. A drop that fails leaves a mark, so that a later one
 //! finishes it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{admin_rights, check_owner, find_database, find_role};
+use super::catalog::{admin_rights, find_database, find_own_database, find_role};
 use super::connection::Connection;
 use super::error::DatabaseError;
-use super::mark::Mark;
+use super::mark::{Mark, now};
 use super::server::Server;
 use super::sessions::{end_sessions, run_alone};
 use super::sql::{quote_name, quote_text};
@@ -25,12 +25,9 @@ pub(super) async fn drop_target(
     connection: &Connection,
     target: &Target,
 ) -> Result<bool, DatabaseError> {
-    let name = target.name();
-    connection.lock(&[&name]).await?;
-    if let Some(entry) = find_database(connection, &name).await? {
-        check_owner(&entry, target)?;
-    }
-    drop_marked(server, connection, &name, &Mark::dropping(target)).await
+    connection.lock(&[&target.name]).await?;
+    find_own_database(connection, target).await?;
+    drop_marked(server, connection, &target.name, &Mark::dropping(target)).await
 }
 
 /// Finishes a drop that failed. False: there is nothing left to drop, or it may not be dropped any more.
@@ -45,14 +42,12 @@ pub(super) async fn finish_drop(
         // A database of this name was created since: its role is in use.
         if find_database(connection, &owned.name).await?.is_some() { None } else { role.and_then(|role| role.mark) }
     } else {
-        find_database(connection, &owned.name).await?.and_then(|entry| entry.mark())
+        find_database(connection, &owned.name).await?.and_then(|entry| entry.mark)
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match mark.filter(|mark| mark.dropping && mark.target == owned.target) {
-        // An app can write any time into its database's comment, one in the future, too.
-        Some(Mark { temporary: Some(since), .. }) if now.as_secs().abs_diff(since) < BUILD_TIMEOUT.as_secs() => {
-            Ok(false)
-        }
+    let is_same = |mark: &Mark| mark.dropping && mark.id == owned.target.id && mark.check(&owned.target).is_ok();
+    match mark.filter(is_same) {
+        // Where the comment tells the time, it may be one in the future.
+        Some(Mark { temporary: Some(since), .. }) if now().abs_diff(since) < BUILD_TIMEOUT.as_secs() => Ok(false),
         Some(mark) => drop_marked(server, connection, &owned.name, &mark).await,
         None => Ok(false),
     }
@@ -67,16 +62,17 @@ pub(super) async fn drop_marked(
 ) -> Result<bool, DatabaseError> {
     let (entry, role) = (find_database(connection, name).await?, find_role(connection, name).await?);
     let owns = entry.as_ref().is_some_and(|entry| entry.owner == name);
-    let role =
-        role.filter(|role| owns || role.mark.as_ref().is_some_and(|known| known.target.owner == mark.target.owner));
+    let is_ours =
+        |known: &Mark| known.owner == mark.owner && (known.deployment.is_none() || known.deployment == mark.deployment);
+    let role = role.filter(|role| owns || role.mark.as_ref().is_some_and(is_ours));
     let (quoted, text) = (quote_name(name), quote_text(&mark.text()));
-    if entry.is_some() {
-        let comment = format!("COMMENT ON DATABASE {quoted} IS {text}");
-        connection.run_if_allowed(name, "mark database", &comment).await?;
-    }
     if role.is_some() {
         let close = format!("ALTER ROLE {quoted} NOLOGIN; COMMENT ON ROLE {quoted} IS {text}");
         connection.run_if_allowed(name, "close role", &close).await?;
+    }
+    if entry.is_some() {
+        let comment = format!("COMMENT ON DATABASE {quoted} IS {text}");
+        connection.run_if_allowed(name, "mark database", &comment).await?;
     }
     if entry.is_some() {
         drop_database(server, connection, name).await?;

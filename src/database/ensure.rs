@@ -3,7 +3,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{check_owner, find_database, isolation};
+use super::catalog::{find_own_database, isolation};
 use super::connection::{BUSY_PAUSE, Connection};
 use super::databases::Ensured;
 use super::drop::drop_marked;
@@ -27,16 +27,15 @@ pub(super) async fn ensure(
     policy: &Policy,
     target: &Target,
 ) -> Result<Ensured, DatabaseError> {
-    let name = target.name();
+    let name = target.name.clone();
     let setup = Setup::new(server, connection, policy, target).await?;
     connection.lock(&[&name]).await?;
-    let mut entry = find_database(connection, &name).await?;
-    if let Some(database) = &entry {
-        check_owner(database, target)?;
-        if database.half_dropped || database.mark().is_some_and(|mark| mark.dropping) {
-            drop_marked(server, connection, &name, &Mark::dropping(target)).await?;
-            entry = None;
-        }
+    let mut entry = find_own_database(connection, target).await?;
+    if let Some(database) = &entry
+        && (database.half_dropped || database.mark.as_ref().is_some_and(|mark| mark.dropping))
+    {
+        drop_marked(server, connection, &name, &Mark::dropping(target)).await?;
+        entry = None;
     }
     let created = entry.is_none() && create_database(connection, &name).await?;
     let complete = setup.apply(&name).await?;

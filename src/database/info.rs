@@ -1,12 +1,12 @@
 //! Info: what the server says about a preview's database, and which databases and roles are ours.
 
-use super::catalog::{check_owner, find_database, isolation};
+use super::catalog::{find_own_database, isolation};
 use super::connection::Connection;
 use super::databases::{DatabaseInfo, TableInfo};
 use super::error::DatabaseError;
-use super::mark::Mark;
+use super::mark::{MAX_COMMENT, Mark};
 use super::server::Server;
-use super::target::{Owned, Target};
+use super::target::{Deployment, Owned, Target};
 use crate::preview::Isolation;
 
 fn count(value: i64) -> u64 {
@@ -20,10 +20,9 @@ pub(super) async fn info(
     admin_only: bool,
     target: &Target,
 ) -> Result<DatabaseInfo, DatabaseError> {
-    let name = target.name();
+    let name = target.name.clone();
     let missing = || DatabaseError::new("find database", format!("there is no database {name}"));
-    let entry = find_database(connection, &name).await?.ok_or_else(missing)?;
-    check_owner(&entry, target)?;
+    let entry = find_own_database(connection, target).await?.ok_or_else(missing)?;
     let inside = server.open_inside(Some(&name)).await?;
     let tables = tables(&inside).await;
     inside.close().await;
@@ -60,27 +59,49 @@ async fn tables(inside: &Connection) -> Result<Vec<TableInfo>, DatabaseError> {
     Ok(rows.iter().map(table).collect())
 }
 
-/// Every database with this owner's mark, and every role with it whose database is gone.
-pub(super) async fn owned(connection: &Connection, owner: &str) -> Result<Vec<Owned>, DatabaseError> {
-    let sql = "SELECT d.datname::text, shobj_description(d.oid, 'pg_database'), \
-               CASE WHEN d.datallowconn AND has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) END \
-               FROM pg_database d WHERE shobj_description(d.oid, 'pg_database') IS NOT NULL ORDER BY 1";
-    let databases = connection.rows("list databases", sql, &[]).await?;
-    let sql = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid'), NULL::bigint FROM pg_roles r \
-               WHERE shobj_description(r.oid, 'pg_authid') IS NOT NULL \
-               AND NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = r.rolname) ORDER BY 1";
-    let roles = connection.rows("list roles", sql, &[]).await?;
-    let both = databases.iter().map(|row| (row, false)).chain(roles.iter().map(|row| (row, true)));
-    Ok(both
-        .filter_map(|(row, role_only)| {
-            let (name, mark): (String, _) = (row.get(0), Mark::parse(row.get(1))?);
-            // An app may write the comment of its own database: it can give away that one, and no other.
-            if mark.target.owner != owner || (!mark.dropping && mark.target.name() != name) {
-                return None;
-            }
-            let size_bytes = row.get::<_, Option<i64>>(2).map(count);
-            let (target, dropping) = (mark.target, mark.dropping);
-            Some(Owned { name, target, size_bytes, role_only, dropping })
+/// Every database of this deployment, and every role of it whose database is gone. `prefix`: of the databases' names.
+pub(super) async fn owned(
+    connection: &Connection,
+    deployment: &Deployment,
+    prefix: &str,
+) -> Result<Vec<Owned>, DatabaseError> {
+    let sql = format!(
+        "SELECT d.datname::text, left(shobj_description(d.oid, 'pg_database'), {MAX_COMMENT}), \
+         pg_get_userbyid(d.datdba)::text, left(shobj_description(d.datdba, 'pg_authid'), {MAX_COMMENT}), \
+         CASE WHEN d.datallowconn AND has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) END \
+         FROM pg_database d WHERE shobj_description(d.oid, 'pg_database') IS NOT NULL \
+         OR shobj_description(d.datdba, 'pg_authid') IS NOT NULL ORDER BY 1"
+    );
+    let databases = connection.rows("list databases", &sql, &[]).await?;
+    let sql = format!(
+        "SELECT r.rolname::text, left(shobj_description(r.oid, 'pg_authid'), {MAX_COMMENT}) FROM pg_roles r \
+         WHERE shobj_description(r.oid, 'pg_authid') IS NOT NULL \
+         AND NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = r.rolname) ORDER BY 1"
+    );
+    let roles = connection.rows("list roles", &sql, &[]).await?;
+    let databases = databases.iter().filter_map(|row| {
+        let (name, owner): (String, &str) = (row.get(0), row.get(2));
+        let mark = Mark::of_database(&name, row.get(1), owner, row.get(3))?;
+        // Without a role of its own, who owns it may have written the mark: it can give away that one, and no other.
+        let is_ours = owner == name || mark.dropping || mark.id.database_name(prefix) == name;
+        let size_bytes = row.get::<_, Option<i64>>(4).map(count);
+        is_ours.then_some((name, mark, size_bytes, false))
+    });
+    let roles = roles.iter().filter_map(|row| Some((row.get(0), Mark::parse(row.get(1))?, None, true)));
+    Ok(databases
+        .chain(roles)
+        .filter(|(_, mark, ..)| mark.is_listed_for(deployment))
+        .map(|(name, mark, size_bytes, role_only)| {
+            let target = Target { id: mark.id, name: name.clone(), deployment: deployment.clone() };
+            Owned { name, target, size_bytes, role_only, dropping: mark.dropping }
         })
         .collect())
+}
+
+/// Those of these databases that do not exist.
+pub(super) async fn missing(connection: &Connection, names: &[String]) -> Result<Vec<String>, DatabaseError> {
+    let sql = "SELECT asked FROM unnest($1::text[]) AS asked \
+               WHERE NOT EXISTS (SELECT FROM pg_database d WHERE d.datname::text = asked)";
+    let rows = connection.rows("find databases", sql, &[&names]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -37,4 +37,4 @@ mod url;
 pub use databases::{DatabaseInfo, Databases, Ensured, Login, TableInfo};
 pub use error::DatabaseError;
 pub use postgres::PostgresServer;
-pub use target::{Owned, Target};
+pub use target::{Deployment, Owned, Target};

@@ -13,13 +13,15 @@ use super::error::DatabaseError;
 use super::policy::Policy;
 use super::server::{COPY_TIMEOUT, Server};
 use super::sql::{quote_name, quote_text};
-use super::target::{Owned, Target};
+use super::target::{Deployment, Owned, Target};
 use super::url::url;
 use super::{drop, ensure, info, listens, replace};
 use crate::settings::{InvalidSetting, Postgres};
 
 const ENSURE_TIMEOUT: Duration = Duration::from_secs(15);
 const INFO_TIMEOUT: Duration = Duration::from_secs(15);
+/// A restart waits for it, and goes on without it.
+const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Well below the time that another process allows a container that is created and not started.
 const PASSWORD_TIMEOUT: Duration = Duration::from_secs(4);
 /// A drop waits for a checkpoint.
@@ -29,6 +31,8 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct PostgresServer {
     server: Server,
     policy: Policy,
+    /// Of the databases' names.
+    prefix: String,
     container_host: String,
     container_port: u16,
 }
@@ -49,6 +53,7 @@ impl PostgresServer {
         Ok(Self {
             server,
             policy: Policy::new(settings),
+            prefix: settings.database_prefix.clone(),
             container_host: settings.container_host.clone().unwrap_or(admin_host),
             container_port: settings.container_port.or(admin_port).unwrap_or(5432),
         })
@@ -115,8 +120,12 @@ impl Databases for PostgresServer {
         call!(self, DROP_TIMEOUT, |connection| drop::finish_drop(&self.server, &connection, owned))
     }
 
-    async fn owned(&self, owner: &str) -> Result<Vec<Owned>, DatabaseError> {
-        call!(self, INFO_TIMEOUT, |connection| info::owned(&connection, owner))
+    async fn owned(&self, deployment: &Deployment) -> Result<Vec<Owned>, DatabaseError> {
+        call!(self, INFO_TIMEOUT, |connection| info::owned(&connection, deployment, &self.prefix))
+    }
+
+    async fn missing(&self, names: &[String]) -> Result<Vec<String>, DatabaseError> {
+        call!(self, MISSING_TIMEOUT, |connection| info::missing(&connection, names))
     }
 
     async fn info(&self, target: &Target) -> Result<DatabaseInfo, DatabaseError> {
@@ -155,7 +164,8 @@ mod tests {
             container_host: container_host.map(str::to_owned),
             container_port: None,
             isolation: PostgresIsolation::Auto,
-            connection_limit: 20,
+            connection_limit: 10,
+            database_prefix: "x_".into(),
             extensions: Vec::new(),
             revoke_public: false,
         })

@@ -1,11 +1,11 @@
 //! Replace (reset and copy): builds a new database, empty or a copy, beside the old one and then renames it, in one
 //! transaction. What fails before that changes nothing. Role and password stay, so clients can reconnect.
 
-use super::catalog::{DatabaseEntry, check_owner, find_database};
+use super::catalog::{DatabaseEntry, find_own_database};
 use super::connection::Connection;
 use super::drop::drop_database;
 use super::error::DatabaseError;
-use super::mark::Mark;
+use super::mark::{Mark, passing_name};
 use super::policy::Policy;
 use super::server::Server;
 use super::sessions::run_alone;
@@ -21,26 +21,22 @@ pub(super) async fn replace(
     target: &Target,
     source: Option<&Target>,
 ) -> Result<(), DatabaseError> {
-    let name = target.name();
-    let source_name = source.map(Target::name);
+    let name = target.name.clone();
+    let source_name = source.map(|source| source.name.clone());
     let setup = Setup::new(server, connection, policy, target).await?;
     let names: Vec<&str> = [Some(name.as_str()), source_name.as_deref()].into_iter().flatten().collect();
     connection.lock(&names).await?;
-    let old = find_database(connection, &name).await?;
-    if let Some(old) = &old {
-        check_owner(old, target)?;
-    }
+    let old = find_own_database(connection, target).await?;
     let source = match (source, &source_name) {
         (Some(source), Some(name)) => {
-            let Some(entry) = find_database(connection, name).await? else {
+            let Some(entry) = find_own_database(connection, source).await? else {
                 return Err(DatabaseError::new("find source", format!("there is no database {name}")));
             };
-            check_owner(&entry, source)?;
             Some((name.as_str(), entry))
         }
         _ => None,
     };
-    let new = temporary_name();
+    let new = passing_name(true);
     let built = build(&setup, &new, source).await;
     let swapped = match built {
         Ok(()) => swap(&setup, &new, old.is_some()).await,
@@ -69,7 +65,7 @@ async fn build(setup: &Setup<'_>, new: &str, source: Option<(&str, DatabaseEntry
     connection.retry_while_busy("mark database", &format!("COMMENT ON DATABASE {quoted} IS {mark}")).await?;
     setup.apply(new).await?;
     if let Some((name, entry)) = source {
-        let role = if setup.with_role { setup.target.name() } else { server.admin_user().to_owned() };
+        let role = if setup.with_role { setup.target.name.clone() } else { server.admin_user().to_owned() };
         if entry.owner == name {
             reassign(setup, new, name, &role).await?;
         } else if setup.with_role {
@@ -103,8 +99,8 @@ async fn reassign(setup: &Setup<'_>, new: &str, from: &str, to: &str) -> Result<
 /// Gives the database `new` the target's name. `exists`: another one has it, which is renamed and dropped.
 async fn swap(setup: &Setup<'_>, new: &str, exists: bool) -> Result<(), DatabaseError> {
     let (server, connection, target) = (setup.server, setup.connection, setup.target);
-    let (name, old) = (target.name(), temporary_name());
-    let (quoted, quoted_old) = (quote_name(&name), quote_name(&old));
+    let (name, old) = (&target.name, passing_name(false));
+    let (quoted, quoted_old) = (quote_name(name), quote_name(&old));
     let mut steps = Vec::new();
     if exists {
         let mark = quote_text(&Mark::dropping(target).text());
@@ -113,14 +109,9 @@ async fn swap(setup: &Setup<'_>, new: &str, exists: bool) -> Result<(), Database
     }
     steps.push(format!("ALTER DATABASE {} RENAME TO {quoted}", quote_name(new)));
     steps.push(format!("COMMENT ON DATABASE {quoted} IS {}", quote_text(&Mark::of(target).text())));
-    run_alone(server, connection, &name, "swap databases", &steps.join("; ")).await?;
+    run_alone(server, connection, name, "swap databases", &steps.join("; ")).await?;
     if exists && let Err(error) = drop_database(server, connection, &old).await {
         log::warn!(target: "kosuke_docker::database", "database {old} is left until the next sweep: {error}");
     }
     Ok(())
-}
-
-/// A name that no preview's database has.
-fn temporary_name() -> String {
-    format!("kosuke_passing_{:016x}", fastrand::u64(..))
 }

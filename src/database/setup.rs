@@ -44,8 +44,8 @@ impl<'a> Setup<'a> {
         let Some(entry) = find_database(self.connection, name).await? else {
             return Err(DatabaseError::new("find database", "it went away while it was being prepared"));
         };
-        let (quoted, role) = (quote_name(name), quote_name(&self.target.name()));
-        let hand_over = self.with_role && entry.owner != self.target.name();
+        let (quoted, role) = (quote_name(name), quote_name(&self.target.name));
+        let hand_over = self.with_role && entry.owner != self.target.name;
         let complete = !hand_over || self.prepare_hand_over(name, &entry).await?;
         let steps = self.steps(name, &entry);
         // Last, because the owner tells the next call that the rest was done.
@@ -76,9 +76,10 @@ impl<'a> Setup<'a> {
             // Public may connect to every database by default: one preview's role could read another's database.
             steps.push(format!("REVOKE CONNECT, TEMPORARY ON DATABASE {quoted} FROM PUBLIC"));
         }
-        let mark = entry.mark();
-        if mark.as_ref().is_none_or(|mark| mark.target != *self.target) {
-            let note = if mark.is_none() { entry.comment.clone() } else { None };
+        // Not the mark that counts: the role's may be right, and this one an app's.
+        let written = entry.comment.as_deref().and_then(Mark::parse);
+        if written.as_ref().is_none_or(|written| !written.is_of(self.target)) {
+            let note = written.map_or_else(|| entry.comment.clone(), |written| written.note);
             let mark = Mark { note, ..Mark::of(self.target) };
             steps.push(format!("COMMENT ON DATABASE {quoted} IS {}", quote_text(&mark.text())));
         }
@@ -90,7 +91,7 @@ impl<'a> Setup<'a> {
 
     /// What must be done before the role can own the database `name`.
     async fn prepare_hand_over(&self, name: &str, entry: &DatabaseEntry) -> Result<bool, DatabaseError> {
-        let role = self.target.name();
+        let role = self.target.name.clone();
         if !self.admin.superuser {
             // Only a member may hand over to a role: https://www.postgresql.org/docs/current/sql-alterdatabase.html
             let join = format!("GRANT {} TO CURRENT_USER", quote_name(&role));
@@ -107,9 +108,9 @@ impl<'a> Setup<'a> {
     }
 
     async fn ensure_role(&self) -> Result<(), DatabaseError> {
-        let (connection, name, limit) = (self.connection, self.target.name(), self.policy.connection_limit);
-        let (role, mark) = (quote_name(&name), quote_text(&Mark::of(self.target).text()));
-        if find_role(connection, &name).await?.is_none() {
+        let (connection, name, limit) = (self.connection, &self.target.name, self.policy.connection_limit);
+        let (role, mark) = (quote_name(name), quote_text(&Mark::of(self.target).text()));
+        if find_role(connection, name).await?.is_none() {
             let create = format!(
                 "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
                  CONNECTION LIMIT {limit}; COMMENT ON ROLE {role} IS {mark}"
@@ -121,20 +122,22 @@ impl<'a> Setup<'a> {
                 _ => {}
             }
         }
-        let Some(entry) = find_role(connection, &name).await? else {
+        let Some(entry) = find_role(connection, name).await? else {
             return Err(DatabaseError::new("find role", "it went away while it was being prepared"));
         };
+        // Somebody may have made it meanwhile.
+        entry.mark.as_ref().map_or(Ok(()), |mark| mark.check(self.target))?;
         if entry.privileged {
             let strip = format!("ALTER ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS");
             connection.retry_while_busy("limit role", &strip).await?;
         }
         if entry.connection_limit != i32::from(limit) {
             let change = format!("ALTER ROLE {role} CONNECTION LIMIT {limit}");
-            connection.run_if_allowed(&name, "limit role", &change).await?;
+            connection.run_if_allowed(name, "limit role", &change).await?;
         }
-        if entry.mark.is_none_or(|mark| mark.dropping || mark.target != *self.target) {
+        if entry.mark.is_none_or(|mark| mark.dropping || !mark.is_of(self.target)) {
             let comment = format!("COMMENT ON ROLE {role} IS {mark}");
-            connection.run_if_allowed(&name, "mark role", &comment).await?;
+            connection.run_if_allowed(name, "mark role", &comment).await?;
         }
         Ok(())
     }

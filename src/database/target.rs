@@ -5,21 +5,38 @@ use serde::{Serialize, Serializer};
 
 use crate::id::PreviewId;
 
+/// Whose databases these are: one deployment's. Others never use, reset, copy or remove them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// As containers have it in their labels: `PREVIEW_OWNER`, else what the names' prefix says.
+    pub owner: String,
+    /// What tells it from others with this owner: 32 hex digits, or the owner again where the operator named it.
+    pub id: String,
+}
+
+impl Deployment {
+    /// One that the operator named: this name alone tells it from others.
+    #[must_use]
+    pub fn named(owner: &str) -> Self {
+        Self { owner: owner.to_owned(), id: owner.to_owned() }
+    }
+
+    /// Whether the operator named it.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.owner == self.id
+    }
+}
+
 /// A preview's database, and the deployment that owns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The preview.
     pub id: PreviewId,
-    /// The deployment, as containers have it in their labels.
-    pub owner: String,
-}
-
-impl Target {
     /// The name of the database and of its role.
-    #[must_use]
-    pub fn name(&self) -> String {
-        self.id.database_name()
-    }
+    pub name: String,
+    /// Whose it is.
+    pub deployment: Deployment,
 }
 
 impl Serialize for Target {

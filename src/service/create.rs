@@ -43,7 +43,8 @@ impl Create {
         let token = format!("{:016x}", fastrand::u64(..));
         let owner = self.context.ownership.owner();
         let mut spec = self.spec(id, prepared, folder, ports);
-        spec.labels = prepared.labels(id, owner, &token);
+        let database_name = self.context.common.databases.name(id);
+        spec.labels = prepared.labels(id, owner, &database_name, &token);
         let secrets = spec.secrets();
         let mut password_is_due = prepared.database.has_role();
         loop {
@@ -65,7 +66,7 @@ impl Create {
                     return Err(Error::database(id, error));
                 }
                 // The label would tell a lie that no other process could see through: it is made once more.
-                spec.labels.extend(DatabaseOutcome::unavailable(&error).labels(id, owner, &token));
+                spec.labels.extend(DatabaseOutcome::unavailable(&error).labels(id, owner, &database_name, &token));
                 spec.labels.remove(LABEL_ISOLATION);
                 password_is_due = false;
                 continue;

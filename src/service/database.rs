@@ -4,21 +4,27 @@ use std::sync::{Arc, Mutex};
 
 use secrecy::ExposeSecret;
 
+use super::deployment::Identity;
 use super::operations::Operations;
 use super::passwords::Passwords;
-use crate::database::{DatabaseError, DatabaseInfo, Databases, Ensured, Login, Target};
+use crate::database::{DatabaseError, DatabaseInfo, Databases, Ensured, Login, Owned, Target};
 use crate::environment::{self, Variables};
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::lock::lock;
 use crate::settings::Settings;
 
+/// Where the settings tell of no server, and there is one all the same.
+const DEFAULT_PREFIX: &str = "kosuke_project_";
+
 /// The databases of the previews. Cheap to clone, all clones are one.
 #[derive(Clone)]
 pub struct ProjectDatabases {
     databases: Option<Arc<dyn Databases>>,
     operations: Operations,
-    owner: String,
+    identity: Arc<Identity>,
+    /// Of the databases' names.
+    prefix: String,
     port: u16,
     passwords: Arc<Passwords>,
     /// Where containers find the server, once that was found out.
@@ -32,7 +38,8 @@ impl ProjectDatabases {
         Self {
             databases,
             operations,
-            owner: settings.preview_owner.clone(),
+            identity: Arc::new(Identity::new(settings)),
+            prefix: settings.postgres.as_ref().map_or(DEFAULT_PREFIX, |postgres| &postgres.database_prefix).to_owned(),
             port: settings.preview_port,
             passwords: Arc::default(),
             host: Arc::default(),
@@ -75,8 +82,22 @@ impl ProjectDatabases {
     }
 
     /// Whose database it is.
-    fn target(&self, id: &PreviewId) -> Target {
-        Target { id: id.clone(), owner: self.owner.clone() }
+    async fn target(&self, id: &PreviewId) -> Result<Target, DatabaseError> {
+        let deployment = self.identity.deployment().await?.clone();
+        Ok(Target { id: id.clone(), name: self.name(id), deployment })
+    }
+
+    /// The name of a preview's database.
+    pub(crate) fn name(&self, id: &PreviewId) -> String {
+        id.database_name(&self.prefix)
+    }
+
+    /// Everything on the server that this deployment marked.
+    ///
+    /// # Errors
+    /// The server's own words, or why it is not known which deployment this is.
+    pub(super) async fn owned(&self, databases: &dyn Databases) -> Result<Vec<Owned>, DatabaseError> {
+        databases.owned(self.identity.deployment().await?).await
     }
 
     /// The variables for a container: the base, then `overlay`. The URL's password is the one that the next start of this
@@ -87,7 +108,7 @@ impl ProjectDatabases {
             let login =
                 if admin || databases.admin_only() { Login::Admin } else { Login::Role(self.passwords.next(id)) };
             let host = lock(&self.host).clone().unwrap_or_else(|| databases.endpoint().0);
-            databases.url(&id.database_name(), &login, &host)
+            databases.url(&self.name(id), &login, &host)
         });
         environment::prepare(id, self.port, url.as_ref().map(ExposeSecret::expose_secret), overlay)
     }
@@ -100,7 +121,8 @@ impl ProjectDatabases {
     pub async fn ensure(&self, id: &PreviewId) -> Result<Option<Ensured>, DatabaseError> {
         let Some(databases) = &self.databases else { return Ok(None) };
         let project = id.project_id();
-        match databases.ensure(&self.target(id)).await {
+        let ensured = async { databases.ensure(&self.target(id).await?).await };
+        match ensured.await {
             Ok(ensured) => {
                 if ensured.created {
                     log::info!(target: "kosuke_docker::database", "Created database for project {project}");
@@ -120,7 +142,7 @@ impl ProjectDatabases {
     /// The server's own words.
     pub(crate) async fn set_password(&self, id: &PreviewId) -> Result<(), DatabaseError> {
         let Some(databases) = &self.databases else { return Ok(()) };
-        let set = databases.set_password(&id.database_name(), &self.passwords.take(id)).await;
+        let set = databases.set_password(&self.name(id), &self.passwords.take(id)).await;
         if let Err(error) = &set {
             let project = id.project_id();
             log::error!(target: "kosuke_docker::database", "Error creating database for project {project}: {error}");
@@ -140,7 +162,8 @@ impl ProjectDatabases {
     /// The same within an operation on the preview.
     pub(crate) async fn drop_now(&self, id: &PreviewId) -> Result<(), Error> {
         let Some(databases) = &self.databases else { return Ok(()) };
-        let dropped = databases.remove(&self.target(id)).await.map_err(|source| Error::database(id, source))?;
+        let dropped = async { databases.remove(&self.target(id).await?).await };
+        let dropped = dropped.await.map_err(|source| Error::database(id, source))?;
         if dropped {
             log::info!(target: "kosuke_docker::database", "{id}: dropped its database");
         }
@@ -154,7 +177,7 @@ impl ProjectDatabases {
     pub fn reset(&self, id: &PreviewId) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let (this, of) = (self.clone(), id.clone());
         self.operations.run(id, "database", async move {
-            let reset = async { this.required()?.reset(&this.target(&of)).await };
+            let reset = async { this.required()?.reset(&this.target(&of).await?).await };
             reset.await.map_err(|source| Error::database(&of, source))
         })
     }
@@ -172,7 +195,10 @@ impl ProjectDatabases {
             let source_permit = self.operations.enter(from);
             Ok(self.operations.run(id, "database", async move {
                 source_permit.turn().await;
-                let copy = async { this.required()?.copy(&this.target(&of), &this.target(&source)).await };
+                let copy = async {
+                    let (target, source) = (this.target(&of).await?, this.target(&source).await?);
+                    this.required()?.copy(&target, &source).await
+                };
                 let copied = copy.await.map_err(|error| Error::database(&of, error));
                 this.operations.finish(&source, source_permit);
                 copied
@@ -186,7 +212,7 @@ impl ProjectDatabases {
     /// # Errors
     /// [`Error::Database`], also when there is none.
     pub async fn info(&self, id: &PreviewId) -> Result<DatabaseInfo, Error> {
-        let info = async { self.required()?.info(&self.target(id)).await };
+        let info = async { self.required()?.info(&self.target(id).await?).await };
         info.await.map_err(|source| Error::database(id, source))
     }
 }

@@ -17,6 +17,7 @@ mod common;
 mod context;
 mod create;
 mod database;
+mod deployment;
 mod events;
 mod hooks;
 mod image;

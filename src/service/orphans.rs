@@ -30,7 +30,7 @@ impl DatabaseSweep {
     }
 }
 
-/// The databases and roles of this owner whose project's folder is gone and which no project `in_use` has. Drops that
+/// The databases and roles of this deployment whose project's folder is gone and which no project `in_use` has. Drops that
 /// failed are tried again.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub async fn remove_orphan_databases(
 }
 
 /// Ends drops that failed, and looks for databases whose project's folder is gone; `remove` removes them, too. What
-/// does not carry this owner's mark is never touched.
+/// does not carry this deployment's mark is never touched.
 ///
 /// # Errors
 /// When the databases, the folders or the containers cannot be listed: without any of them all would seem orphaned.
@@ -69,9 +69,9 @@ async fn sweep_databases(
 ) -> Result<DatabaseSweep, Error> {
     let mut sweep = DatabaseSweep::default();
     let Some(databases) = common.databases.server() else { return Ok(sweep) };
-    let owned = databases.owned(&common.settings.preview_owner).await;
-    let owned = owned.map_err(|source| Error::Database { preview: None, source })?;
     check_projects_dir(common).await?;
+    let owned = common.databases.owned(databases.as_ref()).await;
+    let owned = owned.map_err(|source| Error::Database { preview: None, source })?;
     let in_use = in_use.await?;
     for database in owned {
         let id = database.target.id.clone();

@@ -49,13 +49,13 @@ impl DatabaseOutcome {
         self.state == DatabaseState::Ready && self.isolation != Some(Isolation::Admin)
     }
 
-    /// The labels of a container with this database. `token`: of the start that makes it.
-    pub(crate) fn labels(&self, id: &PreviewId, owner: &str, token: &str) -> HashMap<String, String> {
+    /// The labels of a container with this database, which has this `name`. `token`: of the start that makes it.
+    pub(crate) fn labels(&self, id: &PreviewId, owner: &str, name: &str, token: &str) -> HashMap<String, String> {
         let mut labels = id.labels(owner);
         labels.insert(LABEL_START.to_owned(), token.to_owned());
         labels.insert(LABEL_DATABASE.to_owned(), self.state.as_str().to_owned());
         if self.state != DatabaseState::Disabled {
-            labels.insert(LABEL_DATABASE_NAME.to_owned(), id.database_name());
+            labels.insert(LABEL_DATABASE_NAME.to_owned(), name.to_owned());
         }
         if let Some(isolation) = self.isolation {
             labels.insert(LABEL_ISOLATION.to_owned(), isolation.as_str().to_owned());
@@ -75,9 +75,9 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The labels of a container that is made of this. `token`: of the start that makes it.
-    pub(super) fn labels(&self, id: &PreviewId, owner: &str, token: &str) -> HashMap<String, String> {
-        let mut labels = self.database.labels(id, owner, token);
+    /// The labels of a container that is made of this. `name`: of its database; `token`: of the start that makes it.
+    pub(super) fn labels(&self, id: &PreviewId, owner: &str, name: &str, token: &str) -> HashMap<String, String> {
+        let mut labels = self.database.labels(id, owner, name, token);
         labels.insert(LABEL_NETWORK_ISOLATION.to_owned(), self.network.isolation.as_str().to_owned());
         if let Some(detail) = &self.network.detail {
             labels.insert(LABEL_NETWORK_DETAIL.to_owned(), one_line(detail));

@@ -55,8 +55,10 @@ async def test_a_projects_folder_that_cannot_be_read_makes_nothing_an_orphan(
     world: Any, server: Server, project_id: int
 ) -> None:
     lost = world.folder / "lost"
+    lost.mkdir()
     service = world.service(**server.settings, projects_dir=str(lost))
     await service._ensure_project_database(project_id)
+    shutil.rmtree(lost)
     for call in (service.orphan_databases, service.remove_orphan_databases):
         with pytest.raises(SettingsError) as caught:
             await call()
@@ -85,11 +87,12 @@ async def test_one_that_cannot_be_removed_does_not_keep_the_others(
 async def test_what_a_killed_reset_left_goes_once_nobody_can_still_be_building_it(
     world: Any, server: Server, project_id: int
 ) -> None:
-    service = world.service(**server.settings)
+    owner = f"named-{project_id}"
+    service = world.service(**server.settings, preview_owner=owner)
     left = {f"kosuke_passing_{project_id}_{age}": int(time.time()) - age for age in (60, 7200)}
     for name, since in left.items():
         await server.fetch(f"CREATE DATABASE {name} ALLOW_CONNECTIONS false")
-        mark = {"kosuke": "preview", "project_id": project_id, "session": None, "owner": world.prefix.rstrip("-")}
+        mark = {"kosuke": "preview", "project_id": project_id, "session": None, "owner": owner, "deployment": owner}
         mark |= {"dropping": True, "temporary": since}
         await server.fetch(f"COMMENT ON DATABASE {name} IS '{json.dumps(mark)}'")
     assert await service.orphan_databases() == []

@@ -30,7 +30,7 @@ async def test_the_info_is_what_the_server_says(world: Any, server: Server, proj
     await server.fetch("ANALYZE rows", **mine)
     held = [await server.connect(**mine) for _ in range(3)]
     info = await service.database_info(project_id)
-    assert (info.name, info.owner, info.isolation, info.connection_limit) == (name, name, "partial", 20)
+    assert (info.name, info.owner, info.isolation, info.connection_limit) == (name, name, "partial", 10)
     assert info.connections == 3
     assert info.size_bytes == await server.value("SELECT pg_database_size($1::name)", name)
     sizes = {

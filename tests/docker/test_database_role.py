@@ -71,7 +71,7 @@ async def test_an_app_migrates_and_queries_from_inside_its_container(world: Any,
     )
     assert results[-3] == [{"name": "me", "mood": "fine", "length": 36}]
     assert results[-2] == [{"me": "kosuke_project_7", "owner": "kosuke_project_7"}]
-    assert list(results[-1][0].values()) == [False, False, False, False, False, 20]
+    assert list(results[-1][0].values()) == [False, False, False, False, False, 10]
 
     for database in ("kosuke_project_8", "postgres", "template1"):
         refused = inside(container, "SELECT 1", database=database)
@@ -244,9 +244,9 @@ async def test_another_owners_database_is_not_taken(world: Any, server: Server, 
     await other.start_preview(project_id)
     preview = await other.get_preview(project_id)
     assert preview.database == "unavailable"
-    assert "belongs to the owner" in preview.database_detail
+    assert "belongs to another deployment" in preview.database_detail
     assert await server.value("SELECT 1", **mine) == 1
-    with pytest.raises(DatabaseError, match="belongs to the owner"):
+    with pytest.raises(DatabaseError, match="belongs to another deployment"):
         await other.drop_project_database(project_id)
 
 

@@ -21,6 +21,8 @@ pub enum Call {
     RemoveAgain,
     /// `owned`
     Owned,
+    /// `missing`
+    Missing,
     /// `info`
     Info,
     /// `reset`

@@ -9,27 +9,29 @@ use secrecy::{ExposeSecret, SecretString};
 use super::calls::{Call, Calls, Held};
 use crate::database::databases::{DatabaseInfo, Databases, Ensured, Login, TableInfo};
 use crate::database::error::DatabaseError;
-use crate::database::target::{Owned, Target};
+use crate::database::mark::another_deployments;
+use crate::database::target::{Deployment, Owned, Target};
 use crate::database::url::url;
 use crate::lock::lock;
 use crate::preview::Isolation;
 
 const ADMIN: &str = "postgres";
 const HOST: &str = "postgres";
-const CONNECTION_LIMIT: u32 = 20;
+const CONNECTION_LIMIT: u32 = 10;
 
-/// A database server in memory. It keeps the rules of the Postgres server: a database has one owner, a drop that failed
+/// A database server in memory. It keeps the rules of the Postgres server: a database has one deployment, a drop that failed
 /// can be finished, a reset or copy keeps role and password, and a role has the password that was set last.
 ///
 /// ```
 /// use kosuke_docker::database::memory::{Call, MemoryDatabases};
-/// use kosuke_docker::database::{DatabaseError, Databases, Target};
+/// use kosuke_docker::database::{DatabaseError, Databases, Deployment, Target};
 /// use kosuke_docker::id::PreviewId;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), DatabaseError> {
 /// let databases = MemoryDatabases::new();
-/// let target = Target { id: PreviewId::project(7), owner: "me".into() };
+/// let (id, deployment) = (PreviewId::project(7), Deployment::named("me"));
+/// let target = Target { id, name: "kosuke_project_7".into(), deployment };
 /// databases.fail_next(Call::Ensure, DatabaseError::new("connect", "connection refused"));
 /// assert!(databases.ensure(&target).await.is_err());
 /// assert!(databases.ensure(&target).await?.created);
@@ -103,7 +105,7 @@ impl MemoryDatabases {
         self.calls.hold(call)
     }
 
-    /// All calls in their order, each with the database's name, or with the owner for [`Call::Owned`]. A call is listed
+    /// All calls in their order, each with the database's name, or with the owner for [`Call::Owned`], and nothing for [`Call::Missing`]. A call is listed
     /// when it begins, so failed and held ones are in the list.
     #[must_use]
     pub fn history(&self) -> Vec<(Call, String)> {
@@ -152,7 +154,7 @@ impl MemoryDatabases {
     /// Puts the target's database there, as a process that died left it. `role_only`: its role alone. `dropping`: a drop of
     /// it was begun.
     pub fn insert(&self, target: &Target, role_only: bool, dropping: bool) {
-        lock(&self.state).entries.insert(target.name(), Entry { role_only, dropping, ..Entry::new(target) });
+        lock(&self.state).entries.insert(target.name.clone(), Entry { role_only, dropping, ..Entry::new(target) });
     }
 
     /// Replaces the tables of the database `name`. False: there is no such database.
@@ -162,27 +164,27 @@ impl MemoryDatabases {
 }
 
 impl State {
-    /// The target's database or role, whatever its state. An error for another owner's.
+    /// The target's database or role, whatever its state. An error for another deployment's.
     fn find(&mut self, target: &Target) -> Result<Option<&mut Entry>, DatabaseError> {
-        match self.entries.get_mut(&target.name()) {
-            Some(entry) if entry.target.owner != target.owner => Err(DatabaseError::new(
-                "find database",
-                format!("{} belongs to the owner {}", target.name(), entry.target.owner),
-            )),
+        match self.entries.get_mut(&target.name) {
+            Some(entry) if entry.target.deployment != target.deployment => {
+                let Deployment { owner, id } = &entry.target.deployment;
+                Err(another_deployments(&target.name, owner, Some(id)))
+            }
             entry => Ok(entry),
         }
     }
 
     /// The target's database. An error where there is none.
     fn database(&mut self, target: &Target, step: &'static str) -> Result<&mut Entry, DatabaseError> {
-        let missing = || DatabaseError::new(step, format!("there is no database {}", target.name()));
+        let missing = || DatabaseError::new(step, format!("there is no database {}", target.name));
         self.find(target)?.filter(|entry| !entry.role_only).ok_or_else(missing)
     }
 
     /// Puts `tables` in the place of what the target's database holds. It is created where it is missing.
     fn replace(&mut self, target: &Target, tables: Vec<TableInfo>) -> Result<(), DatabaseError> {
         self.find(target)?;
-        let entry = self.entries.entry(target.name()).or_insert_with(|| Entry::new(target));
+        let entry = self.entries.entry(target.name.clone()).or_insert_with(|| Entry::new(target));
         (entry.role_only, entry.dropping, entry.tables) = (false, false, tables);
         Ok(())
     }
@@ -191,13 +193,13 @@ impl State {
 #[async_trait]
 impl Databases for MemoryDatabases {
     async fn ensure(&self, target: &Target) -> Result<Ensured, DatabaseError> {
-        self.calls.begin(Call::Ensure, &target.name()).await?;
+        self.calls.begin(Call::Ensure, &target.name).await?;
         let mut state = lock(&self.state);
         if state.find(target)?.is_some_and(|entry| entry.dropping) {
-            state.entries.remove(&target.name());
+            state.entries.remove(&target.name);
         }
-        let created = state.entries.get(&target.name()).is_none_or(|entry| entry.role_only);
-        state.entries.entry(target.name()).or_insert_with(|| Entry::new(target)).role_only = false;
+        let created = state.entries.get(&target.name).is_none_or(|entry| entry.role_only);
+        state.entries.entry(target.name.clone()).or_insert_with(|| Entry::new(target)).role_only = false;
         Ok(Ensured { created, isolation: self.isolation, detail: self.detail.clone() })
     }
 
@@ -233,7 +235,7 @@ impl Databases for MemoryDatabases {
     }
 
     async fn remove(&self, target: &Target) -> Result<bool, DatabaseError> {
-        let begun = self.calls.begin(Call::Remove, &target.name()).await;
+        let begun = self.calls.begin(Call::Remove, &target.name).await;
         let mut state = lock(&self.state);
         if let Err(error) = begun {
             if error.step != "connect"
@@ -244,7 +246,7 @@ impl Databases for MemoryDatabases {
             return Err(error);
         }
         state.find(target)?;
-        Ok(state.entries.remove(&target.name()).is_some())
+        Ok(state.entries.remove(&target.name).is_some())
     }
 
     async fn remove_again(&self, owned: &Owned) -> Result<bool, DatabaseError> {
@@ -257,13 +259,13 @@ impl Databases for MemoryDatabases {
         Ok(state.entries.remove(&owned.name).is_some())
     }
 
-    async fn owned(&self, owner: &str) -> Result<Vec<Owned>, DatabaseError> {
-        self.calls.begin(Call::Owned, owner).await?;
+    async fn owned(&self, deployment: &Deployment) -> Result<Vec<Owned>, DatabaseError> {
+        self.calls.begin(Call::Owned, &deployment.owner).await?;
         let state = lock(&self.state);
         let (roles, databases): (Vec<_>, Vec<_>) = state
             .entries
             .iter()
-            .filter(|(_, entry)| entry.target.owner == owner)
+            .filter(|(_, entry)| entry.target.deployment == *deployment)
             .partition(|(_, entry)| entry.role_only);
         let describe = |(name, entry): (&String, &Entry)| Owned {
             name: name.clone(),
@@ -275,8 +277,15 @@ impl Databases for MemoryDatabases {
         Ok(databases.into_iter().chain(roles).map(describe).collect())
     }
 
+    async fn missing(&self, names: &[String]) -> Result<Vec<String>, DatabaseError> {
+        self.calls.begin(Call::Missing, "").await?;
+        let state = lock(&self.state);
+        let is_there = |name: &String| state.entries.get(name).is_some_and(|entry| !entry.role_only);
+        Ok(names.iter().filter(|name| !is_there(name)).cloned().collect())
+    }
+
     async fn info(&self, target: &Target) -> Result<DatabaseInfo, DatabaseError> {
-        let name = target.name();
+        let name = target.name.clone();
         self.calls.begin(Call::Info, &name).await?;
         let mut state = lock(&self.state);
         let entry = state.database(target, "find database")?;
@@ -293,12 +302,12 @@ impl Databases for MemoryDatabases {
     }
 
     async fn reset(&self, target: &Target) -> Result<(), DatabaseError> {
-        self.calls.begin(Call::Reset, &target.name()).await?;
+        self.calls.begin(Call::Reset, &target.name).await?;
         lock(&self.state).replace(target, Vec::new())
     }
 
     async fn copy(&self, target: &Target, source: &Target) -> Result<(), DatabaseError> {
-        self.calls.begin(Call::Copy, &target.name()).await?;
+        self.calls.begin(Call::Copy, &target.name).await?;
         let mut state = lock(&self.state);
         state.find(target)?;
         let tables = state.database(source, "find source")?.tables.clone();

@@ -1,12 +1,13 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Call, MemoryDatabases};
-use crate::database::{DatabaseError, Databases, Login, TableInfo, Target};
+use crate::database::{DatabaseError, Databases, Deployment, Login, TableInfo, Target};
 use crate::id::PreviewId;
 use crate::preview::Isolation;
 
 fn target(project_id: u64) -> Target {
-    Target { id: PreviewId::project(project_id), owner: "me".into() }
+    let id = PreviewId::project(project_id);
+    Target { name: id.database_name("kosuke_project_"), id, deployment: Deployment::named("me") }
 }
 
 fn table(name: &str) -> TableInfo {
@@ -20,7 +21,7 @@ async fn one_call_creates_a_database_and_the_others_find_it() -> Result<(), Data
     let (first, second) = tokio::try_join!(databases.ensure(&of), databases.ensure(&of))?;
     assert!(first.created && !second.created);
     assert_eq!(databases.info(&target(7)).await?.owner, "kosuke_project_7");
-    let stranger = Target { owner: "you".into(), ..target(7) };
+    let stranger = Target { deployment: Deployment::named("you"), ..target(7) };
     assert!(databases.ensure(&stranger).await.is_err());
     assert!(databases.info(&target(8)).await.is_err());
     assert_eq!((databases.count(Call::Ensure), databases.count(Call::Info)), (3, 2));
@@ -51,15 +52,21 @@ async fn a_drop_that_failed_is_finished_by_the_next_call() -> Result<(), Databas
         assert!(databases.remove(&target(number)).await.is_err());
     }
     assert!(databases.ensure(&target(7)).await?.created);
-    let owned = databases.owned("me").await?;
+    let owned = databases.owned(&Deployment::named("me")).await?;
     assert_eq!(owned.iter().map(|owned| owned.dropping).collect::<Vec<_>>(), [false, true]);
     assert!(!databases.remove_again(&owned[0]).await?);
     assert!(databases.remove_again(&owned[1]).await?);
     assert!(databases.remove(&target(7)).await?);
     assert!(!databases.remove(&target(7)).await?);
     databases.insert(&target(9), true, true);
-    assert!(databases.owned("me").await?.iter().all(|owned| owned.role_only && owned.size_bytes.is_none()));
-    assert!(databases.owned("you").await?.is_empty());
+    assert!(
+        databases
+            .owned(&Deployment::named("me"))
+            .await?
+            .iter()
+            .all(|owned| owned.role_only && owned.size_bytes.is_none())
+    );
+    assert!(databases.owned(&Deployment::named("you")).await?.is_empty());
     Ok(())
 }
 
@@ -83,7 +90,7 @@ async fn a_held_call_changes_nothing_before_its_release() -> Result<(), Database
     let mut held = databases.hold(Call::Ensure);
     let observe = async {
         held.reached().await;
-        assert!(databases.owned("me").await?.is_empty());
+        assert!(databases.owned(&Deployment::named("me")).await?.is_empty());
         assert_eq!(databases.history()[0], (Call::Ensure, "kosuke_project_7".into()));
         held.release();
         Ok(())
