@@ -191,3 +191,34 @@ async def test_without_a_server_there_is_nothing_to_remove(world: Any) -> None:
     assert world.containers() == []
     with pytest.raises(DatabaseError, match="no database server is configured"):
         await service.database_info(7)
+
+
+async def test_a_preview_whose_database_was_dropped_says_so_and_a_restart_makes_another(
+    world: Any, server: Server, project_id: int
+) -> None:
+    name = f"kosuke_project_{project_id}"
+    world.project(project_id)
+    service, other = world.service(**server.settings), world.service(**server.settings, preview_probe_ttl=0.5)
+    await service.start_preview(project_id, {"MINE": "yes"})
+    assert (await other.get_preview(project_id)).database == "ready"
+    await service.drop_project_database(project_id)
+    preview = await service.get_preview(project_id)
+    assert (preview.running, preview.database, preview.database_isolation) == (True, "unavailable", None)
+    assert "was dropped" in preview.database_detail
+    assert "restart_preview()" in preview.database_detail
+    # The server tells everybody the truth; what another process remembers is the label, until it asks the server.
+    for told_by in (service, other):
+        with pytest.raises(DatabaseError, match="there is no database"):
+            await told_by.database_info(project_id)
+    await other.sweep()
+    assert (await other.get_preview(project_id)).database_detail == preview.database_detail
+
+    # A third one was not told at all.
+    await world.service(**server.settings, preview_probe_ttl=0.25).restart_preview(project_id)
+    [container] = world.containers()
+    assert "MINE=yes" in container.attrs["Config"]["Env"]
+    for told_by in (service, other):
+        preview = await told_by.get_preview(project_id)
+        assert (preview.database, preview.database_name) == ("ready", name)
+        assert (await told_by.database_info(project_id)).tables == []
+    assert await server.value("SELECT 1", **login(environment(container)["DATABASE_URL"])) == 1

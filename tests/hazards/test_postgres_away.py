@@ -57,21 +57,61 @@ async def recovered(world: Any, server: Server, project_id: int) -> None:
     await service.stop_preview(project_id)
 
 
+@contextlib.asynccontextmanager
+async def down(server: Server) -> AsyncIterator[None]:
+    home = await server.home()
+    ctl = [str(services.postgres_programs() / "pg_ctl"), "-D", str(home), "-w"]
+    owner = home.stat()
+
+    def run(*command: str) -> None:
+        subprocess.run(
+            [*ctl, *command], user=owner.st_uid, group=owner.st_gid, cwd=home, check=True, stdout=subprocess.DEVNULL
+        )
+
+    await asyncio.to_thread(run, "stop", "-m", "fast")
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(run, "start", "-l", str(home.parent / "log"))
+
+
 async def test_down_and_up_again(world: Any, project_id: int) -> None:
     with pg.cluster() as server:
-        home = await server.home()
-        ctl = [str(services.postgres_programs() / "pg_ctl"), "-D", str(home), "-w"]
-        owner = home.stat()
-
-        def run(*command: str) -> None:
-            subprocess.run(
-                [*ctl, *command], user=owner.st_uid, group=owner.st_gid, cwd=home, check=True, stdout=subprocess.DEVNULL
-            )
-
-        await asyncio.to_thread(run, "stop", "-m", "fast")
-        assert "connect" in await told(world, server.settings, project_id)
-        await asyncio.to_thread(run, "start", "-l", str(home.parent / "log"))
+        async with down(server):
+            assert "connect" in await told(world, server.settings, project_id)
         await recovered(world, server, project_id)
+
+
+async def test_a_preview_that_runs_without_a_database_gets_one_from_a_restart(world: Any, project_id: int) -> None:
+    world.project(project_id)
+    with pg.cluster() as server:
+        service = world.service(**server.settings)
+        async with down(server):
+            await service.start_preview(project_id, {"MINE": "a=b"})
+            first = world.container(project_id)
+            preview = await service.get_preview(project_id)
+            assert preview.database == "unavailable"
+            assert "restart_preview()" in preview.database_detail
+            # Still away: a plain restart.
+            await service.restart_preview(project_id)
+            assert world.container(project_id).id == first.id
+            assert (await service.get_preview(project_id)).database == "unavailable"
+        # Any process can do it.
+        other = world.service(**server.settings, preview_probe_ttl=0.5)
+        await other.restart_preview(project_id)
+        [container] = world.containers()
+        assert container.id != first.id
+        assert "MINE=a=b" in container.attrs["Config"]["Env"]
+        for told_by in (service, other):
+            preview = await told_by.get_preview(project_id)
+            assert (preview.running, preview.database) == (True, "ready"), preview.database_detail
+        assert await server.value("SELECT 1", **login(environment(container)["DATABASE_URL"])) == 1
+        # With a database it is the same container that runs once more, also while the server is away.
+        await service.restart_preview(project_id)
+        async with down(server):
+            await other.restart_preview(project_id)
+            assert world.container(project_id).id == container.id
+        assert await server.value("SELECT 1", **login(environment(container)["DATABASE_URL"])) == 1
 
 
 async def test_a_wrong_password(world: Any, server: Server, project_id: int) -> None:
