@@ -18,6 +18,8 @@ pub const LABEL_SESSION: &str = "kosuke.session_id";
 pub const LABEL_OWNER: &str = "kosuke.owner";
 /// Label with the token of the start that created the container.
 pub const LABEL_START: &str = "kosuke.start";
+/// Label with the names of the variables that the caller of the start gave, as a list in JSON.
+pub const LABEL_VARIABLES: &str = "kosuke.variables";
 /// Label with what became of the database: `ready`, `unavailable` or `disabled`.
 pub const LABEL_DATABASE: &str = "kosuke.database";
 /// Label with the database's name.

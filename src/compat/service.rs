@@ -18,8 +18,8 @@ use crate::id::PreviewId;
 use crate::preview::{Phase, Preview, Started};
 use crate::probe::Prober;
 use crate::service::{
-    Common, Hooks, LogReader, Operations, Previews, ProjectDatabases, Start, StartRequest, Subscription, SweepResult,
-    WaitOptions, follow_phrases, in_use, known_and, stop_all,
+    Common, Hooks, LogReader, Operations, Previews, ProjectDatabases, Restarted, Start, StartRequest, Subscription,
+    SweepResult, WaitOptions, follow_phrases, in_use, known_and, stop_all,
 };
 use crate::settings::Settings;
 use crate::state::{EngineStatus, Ownership, Snapshots, Store};
@@ -80,10 +80,9 @@ impl Previews for CompatService {
     /// What such a client starts it also makes: a stop and a start, within one operation.
     fn restart(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {
         let (context, id) = (Arc::clone(&self.context), request.id.clone());
-        Box::pin(self.start.restart(request, async move {
-            let _operation = context.common.store.begin_operation(&id, Phase::Starting);
-            context.stop(&id).await.map(|()| None)
-        }))
+        Box::pin(
+            self.start.restart(request, async move { context.stop(&id).await.map(|()| Restarted::Gone(Vec::new())) }),
+        )
     }
 
     fn stop(&self, id: &PreviewId, remove_database: bool) -> BoxFuture<'static, Result<(), Error>> {

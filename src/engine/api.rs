@@ -35,6 +35,10 @@ pub trait Engine: Send + Sync + 'static {
     /// The workload of this name or id, None where there is none.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError>;
 
+    /// The variables that the workload of this id was made with, its image's among them; None where there is none. They may
+    /// be secrets.
+    async fn environment(&self, id: &str) -> Result<Option<Vec<(String, String)>>, EngineError>;
+
     /// The previews of one owner, running or not. A listing may lack exit codes and start times.
     async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError>;
 

@@ -38,7 +38,7 @@ enum Outcome {
 /// See the module.
 pub(super) struct Attempt {
     context: Arc<Context>,
-    preparation: Preparation,
+    preparation: Arc<Preparation>,
     create: Create,
     wait: Arc<Wait>,
 }
@@ -73,7 +73,7 @@ impl Starter for Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(context: Arc<Context>, preparation: Preparation, wait: Arc<Wait>) -> Self {
+    pub(super) fn new(context: Arc<Context>, preparation: Arc<Preparation>, wait: Arc<Wait>) -> Self {
         Self { create: Create::new(Arc::clone(&context)), context, preparation, wait }
     }
 
@@ -146,6 +146,7 @@ impl Attempt {
             Made::Container(workload) => workload,
             Made::LostRace(words) => return Ok(Outcome::LostRace(words)),
         };
+        self.context.store().regain_database(id);
         let Some(started) = started(&self.context, id, &workload).await else {
             if self.context.reconciler.was_stopped(&workload) {
                 let words = format!("container {} was stopped while it was being started", workload.name);

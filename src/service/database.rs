@@ -127,6 +127,7 @@ impl ProjectDatabases {
                 if ensured.created {
                     log::info!(target: "kosuke_docker::database", "Created database for project {project}");
                 }
+                self.made_again(id);
                 Ok(Some(ensured))
             }
             Err(error) => {
@@ -156,10 +157,16 @@ impl ProjectDatabases {
     /// [`Error::Database`]: the drop is marked, and tried again by the next sweep.
     pub fn drop(&self, id: &PreviewId) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let (this, of) = (self.clone(), id.clone());
-        self.operations.run(id, "database", async move { this.drop_now(&of).await })
+        self.operations.run(id, "database", async move {
+            this.drop_now(&of).await?;
+            if this.databases.is_some() {
+                this.operations.store().lose_database(&of, None);
+            }
+            Ok(())
+        })
     }
 
-    /// The same within an operation on the preview.
+    /// The same within an operation on the preview, whose container is gone.
     pub(crate) async fn drop_now(&self, id: &PreviewId) -> Result<(), Error> {
         let Some(databases) = &self.databases else { return Ok(()) };
         let dropped = async { databases.remove(&self.target(id).await?).await };
@@ -178,7 +185,9 @@ impl ProjectDatabases {
         let (this, of) = (self.clone(), id.clone());
         self.operations.run(id, "database", async move {
             let reset = async { this.required()?.reset(&this.target(&of).await?).await };
-            reset.await.map_err(|source| Error::database(&of, source))
+            reset.await.map_err(|source| Error::database(&of, source))?;
+            this.made_again(&of);
+            Ok(())
         })
     }
 
@@ -199,12 +208,30 @@ impl ProjectDatabases {
                     let (target, source) = (this.target(&of).await?, this.target(&source).await?);
                     this.required()?.copy(&target, &source).await
                 };
-                let copied = copy.await.map_err(|error| Error::database(&of, error));
+                let copied = copy.await.map_err(|error| Error::database(&of, error)).map(|()| this.made_again(&of));
                 this.operations.finish(&source, source_permit);
                 copied
             }))
         };
         async move { copying?.await }
+    }
+
+    /// Those of these databases that do not exist. None are missing where no server is configured.
+    ///
+    /// # Errors
+    /// The server's own words.
+    pub(super) async fn missing(&self, names: &[String]) -> Result<Vec<String>, DatabaseError> {
+        match &self.databases {
+            Some(databases) if !names.is_empty() => databases.missing(names).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Containers with the admin's credentials log in to whatever database has the name.
+    fn made_again(&self, id: &PreviewId) {
+        if self.databases.as_ref().is_some_and(|databases| databases.admin_only()) {
+            self.operations.store().regain_database(id);
+        }
     }
 
     /// What the server says about the preview's database.

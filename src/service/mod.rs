@@ -60,6 +60,6 @@ pub(crate) use operations::Operations;
 pub(crate) use orphans::sweep_databases_into;
 pub(crate) use phrases::follow_phrases;
 pub(crate) use prepare::{container_environment, ensure_database};
-pub(crate) use start::{Start, Starter, is_unwanted, wait_unwanted};
+pub(crate) use start::{Restarted, Start, Starter, is_unwanted, wait_unwanted};
 pub(crate) use stop::stop_all;
 pub(crate) use wait::Stages;

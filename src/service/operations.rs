@@ -23,6 +23,11 @@ impl Operations {
         Self { store, tasks, on_missed: Arc::new(on_missed) }
     }
 
+    /// What is remembered of the previews.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A place behind what is queued already.
     pub(crate) fn enter(&self, id: &PreviewId) -> QueuePermit {
         self.store.enter_queue(id)

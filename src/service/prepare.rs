@@ -15,7 +15,7 @@ use crate::environment::{self, Variables};
 use crate::error::Error;
 use crate::id::{
     LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_NETWORK_DETAIL,
-    LABEL_NETWORK_ISOLATION, LABEL_START, PreviewId,
+    LABEL_NETWORK_ISOLATION, LABEL_START, LABEL_VARIABLES, PreviewId,
 };
 use crate::preview::{DatabaseState, Isolation, Phase};
 use crate::state::OperationGuard;
@@ -41,7 +41,9 @@ fn one_line(words: &str) -> String {
 
 impl DatabaseOutcome {
     pub(crate) fn unavailable(error: &DatabaseError) -> Self {
-        Self { state: DatabaseState::Unavailable, isolation: None, detail: Some(one_line(&error.to_string())) }
+        let words = one_line(&error.to_string());
+        let detail = Some(format!("{words}. Once that is mended, restart_preview() gives it a database."));
+        Self { state: DatabaseState::Unavailable, isolation: None, detail }
     }
 
     /// Whether the container logs in with a role whose password the start sets.
@@ -72,6 +74,8 @@ pub(super) struct Prepared {
     pub(super) network: Attachment,
     pub(super) database: DatabaseOutcome,
     pub(super) environment: Variables,
+    /// The names of the caller's variables.
+    pub(super) given: Vec<String>,
 }
 
 impl Prepared {
@@ -82,6 +86,7 @@ impl Prepared {
         if let Some(detail) = &self.network.detail {
             labels.insert(LABEL_NETWORK_DETAIL.to_owned(), one_line(detail));
         }
+        labels.insert(LABEL_VARIABLES.to_owned(), serde_json::json!(self.given).to_string());
         labels
     }
 }
@@ -118,7 +123,31 @@ impl Preparation {
         // Last: whose credentials it holds, and where the server is, depends on both.
         common.databases.set_host(network.peer_host.as_deref());
         let environment = container_environment(common, request).await?;
-        Ok(Prepared { network, database, environment })
+        let given = request.variables.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Prepared { network, database, environment, given })
+    }
+
+    /// Makes the preview's database, and tells whether a container made now would have it. Why not is logged.
+    ///
+    /// # Errors
+    /// That of a replaced step.
+    pub(super) async fn can_have_database(&self, request: &StartRequest) -> Result<bool, Error> {
+        let made = async {
+            let database = ensure_database(&self.context.common, request).await?;
+            if database.state != DatabaseState::Ready {
+                return Ok(database);
+            }
+            let network = self.network(&request.id).await?;
+            self.reachable(&request.id, database, &network).await
+        };
+        match made.await {
+            Ok(database) => Ok(database.state == DatabaseState::Ready),
+            Err(error @ (Error::Hook { .. } | Error::Abandoned { .. })) => Err(error),
+            Err(error) => {
+                log::warn!(target: "kosuke_docker::service", "{}: it cannot have a database now: {error}", request.id);
+                Ok(false)
+            }
+        }
     }
 
     /// Whether the container will reach the server that the database is on. This machine's own server has to listen where

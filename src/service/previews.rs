@@ -66,12 +66,12 @@ impl PreviewService {
         let images = Images::new(Arc::clone(&context.engine), context.common.tasks.clone(), &context.common.settings);
         let wait = Arc::new(Wait::new(Arc::clone(&context)));
         let status = Arc::new(Status::new(Arc::clone(&context)));
-        let preparation = Preparation::new(Arc::clone(&context), images.clone(), network);
-        let attempt = Attempt::new(Arc::clone(&context), preparation, Arc::clone(&wait));
+        let preparation = Arc::new(Preparation::new(Arc::clone(&context), images.clone(), network));
+        let attempt = Attempt::new(Arc::clone(&context), Arc::clone(&preparation), Arc::clone(&wait));
         let start = Arc::new(Start::new(Arc::clone(&context.common), Arc::new(attempt)));
         Self {
             images,
-            restart: Arc::new(Restart::new(Arc::clone(&context), Arc::clone(&start))),
+            restart: Arc::new(Restart::new(Arc::clone(&context), Arc::clone(&start), preparation)),
             start,
             stop: Stop::new(Arc::clone(&context)),
             list: List::new(Arc::clone(&context), Arc::clone(&status)),

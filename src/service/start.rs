@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::api::{StartRequest, WaitOptions};
 use super::common::Common;
 use super::hooks::{HookRequest, ask};
-use crate::environment;
+use crate::environment::{self, Variables};
 use crate::error::Error;
-use crate::preview::Started;
+use crate::preview::{Phase, Started};
 use crate::state::{SharedStart, Waiter};
 
 /// What is done for all callers of one start.
@@ -26,6 +26,14 @@ pub(crate) trait Starter: Send + Sync + 'static {
     /// # Errors
     /// It cannot become it any more, or not in time.
     async fn wait_ready(&self, request: &StartRequest, started: &Started, options: WaitOptions) -> Result<(), Error>;
+}
+
+/// How far a restart came.
+pub(crate) enum Restarted {
+    /// The container runs once more.
+    Running(Started),
+    /// There is none to run once more: one is to be started with these variables of the caller's.
+    Gone(Variables),
 }
 
 /// See the module.
@@ -73,19 +81,23 @@ impl Start {
         }
     }
 
-    /// A restart: what `restarted` gives, or a start within the same operation where it gives None, so that a stop that was
-    /// called after this restart comes after it. Nobody joins it. The place in the queue is taken at the call.
+    /// A restart: what `restarted` gives, or a start within the same operation, so that a stop that was called after this
+    /// restart comes after it. Nobody joins it. The place in the queue is taken at the call.
     pub(crate) fn restart(
         self: &Arc<Self>,
         request: StartRequest,
-        restarted: impl Future<Output = Result<Option<Started>, Error>> + Send + 'static,
+        restarted: impl Future<Output = Result<Restarted, Error>> + Send + 'static,
     ) -> impl Future<Output = Result<Started, Error>> + Send + 'static {
         let (mut waiter, leader) = SharedStart::open();
         let (this, asked) = (Arc::clone(self), request.clone());
         let _detached = self.common.operations.run(&request.id, "restart", async move {
+            let _operation = this.common.store.begin_operation(&asked.id, Phase::Starting);
             let result = match restarted.await {
-                Ok(Some(started)) => Ok(started),
-                Ok(None) => this.starter.start(&asked, leader.shared()).await,
+                Ok(Restarted::Running(started)) => Ok(started),
+                Ok(Restarted::Gone(variables)) => {
+                    let asked = StartRequest { variables, ..asked.clone() };
+                    this.starter.start(&asked, leader.shared()).await
+                }
                 Err(error) => Err(error),
             };
             leader.finish(result);

@@ -9,6 +9,7 @@ use super::api::SweepResult;
 use super::context::{Context, UNSTARTED_TIMEOUT};
 use super::list::in_use;
 use super::orphans::sweep_databases_into;
+use super::restart::ready_database;
 use crate::engine::{EngineError, State, Workload};
 use crate::error::Error;
 use crate::id::PreviewId;
@@ -42,7 +43,9 @@ impl Sweep {
         let began = SystemTime::now();
         let now = move || ahead + began.elapsed().unwrap_or_default();
         let listed = context.engine.list(context.ownership.owner()).await.map_err(failed)?;
-        let ours = listed.into_iter().filter_map(|workload| Some((context.recognise(&workload)?, workload)));
+        let ours: Vec<_> =
+            listed.into_iter().filter_map(|workload| Some((context.recognise(&workload)?, workload))).collect();
+        let looked = ours.clone();
         let looks = stream::iter(ours).map(|(id, workload)| async move {
             let outcome = self.sweep_one(&id, &workload, now).await;
             (id, workload.name, outcome)
@@ -59,11 +62,27 @@ impl Sweep {
                 }
             }
         }
+        self.look_for_databases(&looked, &mut result).await;
         let listing = async { in_use(context.engine.list(context.ownership.owner()).await, context.store()) };
         sweep_databases_into(&context.common, &mut result, listing, remove_orphan_databases).await;
         result.running.sort_unstable();
         result.removed.sort_unstable();
         Ok(result)
+    }
+
+    /// Another process may have dropped the database of a preview that runs: its labels cannot tell.
+    async fn look_for_databases(&self, listed: &[(PreviewId, Workload)], result: &mut SweepResult) {
+        let named = listed.iter().filter_map(|(id, workload)| Some((id, &workload.id, ready_database(workload)?)));
+        let named: Vec<_> = named.filter(|(id, ..)| result.running.contains(id)).collect();
+        let names: Vec<_> = named.iter().map(|(.., name)| (*name).to_owned()).collect();
+        match self.context.common.databases.missing(&names).await {
+            Ok(missing) => {
+                for (id, container, _) in named.iter().filter(|(.., name)| missing.iter().any(|gone| gone == name)) {
+                    self.context.store().lose_database(id, Some(container));
+                }
+            }
+            Err(error) => result.problems.push(format!("databases of running previews: {error}")),
+        }
     }
 
     async fn sweep_one(

@@ -56,6 +56,23 @@ pub(crate) struct Ending {
     pub(crate) complete: bool,
 }
 
+/// The database that a container was given is gone.
+pub(crate) struct LostDatabase {
+    /// Which container; None: the preview was not remembered, so it is one from before.
+    pub(crate) container: Option<String>,
+    pub(crate) at: SystemTime,
+}
+
+impl LostDatabase {
+    /// Whether this container had the database.
+    pub(crate) fn concerns(&self, workload: &Workload) -> bool {
+        match &self.container {
+            Some(container) => *container == workload.id,
+            None => workload.created_at.is_some_and(|created| created <= self.at),
+        }
+    }
+}
+
 /// Asking the engine about the container again, because an event told of a change.
 #[derive(Default)]
 pub(crate) struct Refresh {
@@ -78,6 +95,7 @@ pub(crate) struct CacheEntry {
     /// The port of the last record, which outlives it while an operation runs.
     pub(crate) last_port: Option<u16>,
     pub(crate) refresh: Refresh,
+    pub(crate) lost_database: Option<LostDatabase>,
     pub(crate) published: Published,
 }
 
@@ -100,7 +118,7 @@ impl CacheEntry {
 
     /// Whether nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.is_known() && self.refresh.running.is_none()
+        !self.is_known() && self.refresh.running.is_none() && self.lost_database.is_none()
     }
 
     /// Puts the record in, ending the run of the one before.

@@ -21,6 +21,9 @@ const SIGKILL_CODE: i64 = 137;
 /// An exit this soon after an OOM comes of it, whatever its code.
 const OOM_AFTERMATH: Duration = Duration::from_secs(5);
 
+const LOST_DATABASE: &str =
+    "The database was dropped, and the app cannot log in any more: restart_preview() makes a new one.";
+
 /// What snapshots need beside the entry.
 pub(crate) struct Snapshots {
     engine: Arc<EngineStatus>,
@@ -121,6 +124,13 @@ impl Snapshots {
     fn of_workload(&self, id: &PreviewId, entry: &CacheEntry, observation: &Observation) -> Preview {
         let workload = &observation.workload;
         let mut preview = labelled(id, workload);
+        if preview.database == Some(DatabaseState::Ready)
+            && entry.lost_database.as_ref().is_some_and(|lost| lost.concerns(workload))
+        {
+            preview.database = Some(DatabaseState::Unavailable);
+            preview.database_isolation = None;
+            preview.database_detail = Some(LOST_DATABASE.to_owned());
+        }
         let history = self.engine.history(&workload.id);
         preview.oom_count = history.ooms;
         preview.last_oom_at = history.last_oom;

@@ -122,6 +122,18 @@ impl Engine for DockerEngine {
         }
     }
 
+    async fn environment(&self, id: &str) -> Result<Option<Vec<(String, String)>>, EngineError> {
+        let id = id.to_owned();
+        let answer = self
+            .client
+            .call(|docker| async move { docker.inspect_container(&id, None::<InspectContainerOptions>).await });
+        match answer.await {
+            Ok(found) => Ok(Some(mapping::environment(found))),
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError> {
         let owner = format!("{LABEL_OWNER}={owner}");
         let filters = HashMap::from([("label", vec![LABEL_PREVIEW, &owner])]);

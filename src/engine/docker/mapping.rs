@@ -117,6 +117,12 @@ pub(super) fn networks(
     networks.filter_map(|network| Some((network.network_id.clone()?, pick(&network)))).collect()
 }
 
+/// The variables in the answer to an inspect.
+pub(super) fn environment(found: ContainerInspectResponse) -> Vec<(String, String)> {
+    let lines = found.config.and_then(|config| config.env).unwrap_or_default();
+    lines.iter().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
 /// The answer to an inspect that was asked for at `asked_at`.
 pub(super) fn from_inspect(found: ContainerInspectResponse, asked_at: Instant) -> Option<Workload> {
     let state = found.state.unwrap_or_default();

@@ -150,6 +150,10 @@ impl Engine for MemoryEngine {
         self.shared.call(Call::Inspect, |world| Ok(world.inspect(name_or_id, asked_at))).await
     }
 
+    async fn environment(&self, id: &str) -> Result<Option<Vec<(String, String)>>, EngineError> {
+        self.shared.call(Call::Environment, |world| Ok(world.environment(id))).await
+    }
+
     async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError> {
         let asked_at = Instant::now();
         self.shared.call(Call::List, |world| Ok(world.list(owner, asked_at))).await

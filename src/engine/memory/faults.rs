@@ -19,6 +19,8 @@ pub enum Call {
     EnsureNetwork,
     /// `inspect`
     Inspect,
+    /// `environment`
+    Environment,
     /// `list`
     List,
     /// `create`

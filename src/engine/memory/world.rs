@@ -90,6 +90,10 @@ impl World {
         found.map(|container| container.workload(asked_at))
     }
 
+    pub(super) fn environment(&self, id: &str) -> Option<Vec<(String, String)>> {
+        self.containers.iter().find(|container| container.is(id)).map(|container| container.spec.environment.clone())
+    }
+
     pub(super) fn list(&self, owner: &str, asked_at: Instant) -> Vec<Workload> {
         let is_theirs = |container: &&Container| {
             let labels = &container.spec.labels;
