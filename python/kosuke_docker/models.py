@@ -129,7 +129,7 @@ class Preview(BaseModel):
         last_lines: The last 50 lines of output, empty until the container ended.
         oom_count: How often a process of the container was killed for lack of memory, as far as the engine remembers.
         last_oom_at: When that happened last.
-        database: Whether the database could be made, None for a container that the older service made.
+        database: Whether the app has a database; None for a container that the older service made.
         database_name: The database's name, None without one.
         database_isolation: ``role``: a role that owns this database and may connect to no other; ``partial``: it may
             connect to others, or the admin lacked rights; ``admin``: the admin's own credentials, because
@@ -248,7 +248,7 @@ class DatabaseInfo(BaseModel):
 
 
 class OrphanDatabase(BaseModel):
-    """A database of this owner, or a role without one, whose project's folder is gone.
+    """A database of this deployment, or a role without one, whose project's folder is gone.
 
     Attributes:
         name: Its name on the server.
@@ -273,7 +273,7 @@ class SweepResult(BaseModel):
     Attributes:
         running: The projects whose preview runs.
         removed: The projects whose container was removed: it had ended, or was made and never started.
-        orphan_databases: The databases and roles of this owner whose project's folder is gone.
+        orphan_databases: The databases and roles of this deployment whose project's folder is gone.
         removed_databases: The databases that were removed: the orphans, if the caller asked for that, and those whose
             drop had failed before.
         problems: What failed, a sentence each.

@@ -271,6 +271,9 @@ class DockerService:
     async def restart_preview(self, project_id: int) -> str:
         """Restarts a project's preview in the same container, with the same environment; without one, starts it.
 
+        A container whose ``database`` is ``unavailable`` is replaced, as soon as the database can be made. The new one
+        gets the variables that the start was given.
+
         Returns:
             The preview's URL; the engine may have chosen another port.
 
@@ -322,6 +325,8 @@ class DockerService:
     async def drop_project_database(self, project_id: int) -> None:
         """Removes a project's database and role and ends their sessions. No database is no error. A container stays.
 
+        The preview says ``unavailable`` then: its app cannot log in any more. ``restart_preview`` makes a new database.
+
         Raises:
             DatabaseError: It could not be removed; the next ``sweep`` tries again.
         """
@@ -362,7 +367,7 @@ class DockerService:
         return DatabaseInfo.model_validate_json(await self._attach().core.database_info(project_id))
 
     async def orphan_databases(self) -> list[OrphanDatabase]:
-        """This owner's databases and roles whose project's folder is gone and which no container uses.
+        """This deployment's databases and roles whose project's folder is gone and which no container uses.
 
         Removals that failed before are tried again first.
 
@@ -397,7 +402,7 @@ class DockerService:
 
         It inspects every container with our labels and this owner. It removes those that ended, and those that were
         created and that nobody starts within 8 s; it waits that long. It tries failed drops of databases again. It
-        does not touch containers and databases of other owners.
+        does not touch containers of other owners, nor databases of other deployments.
 
         Args:
             remove_orphan_databases: Also remove the databases and roles whose project's folder is gone; otherwise they

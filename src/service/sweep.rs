@@ -74,8 +74,8 @@ impl Sweep {
     async fn look_for_databases(&self, listed: &[(PreviewId, Workload)], result: &mut SweepResult) {
         let named = listed.iter().filter_map(|(id, workload)| Some((id, &workload.id, ready_database(workload)?)));
         let named: Vec<_> = named.filter(|(id, ..)| result.running.contains(id)).collect();
-        let names: Vec<_> = named.iter().map(|(.., name)| (*name).to_owned()).collect();
-        match self.context.common.databases.missing(&names).await {
+        let asked: Vec<_> = named.iter().map(|(.., name)| (*name).to_owned()).collect();
+        match self.context.common.databases.missing(&asked).await {
             Ok(missing) => {
                 for (id, container, _) in named.iter().filter(|(.., name)| missing.iter().any(|gone| gone == name)) {
                     self.context.store().lose_database(id, Some(container));

@@ -59,13 +59,13 @@ pub(crate) struct Ending {
 /// The database that a container was given is gone.
 pub(crate) struct LostDatabase {
     /// Which container; None: the preview was not remembered, so it is one from before.
-    pub(crate) container: Option<String>,
-    pub(crate) at: SystemTime,
+    pub(super) container: Option<String>,
+    pub(super) at: SystemTime,
 }
 
 impl LostDatabase {
     /// Whether this container had the database.
-    pub(crate) fn concerns(&self, workload: &Workload) -> bool {
+    pub(super) fn concerns(&self, workload: &Workload) -> bool {
         match &self.container {
             Some(container) => *container == workload.id,
             None => workload.created_at.is_some_and(|created| created <= self.at),

@@ -1,6 +1,7 @@
 //! What is remembered about previews: pure, without any I/O. Nothing in here calls the engine, a database or a preview.
 //!
 //! - `store`: everything that is remembered, under one lock; `entry`: what is remembered of one preview
+//! - `lost_database`: that a container's database is gone, which its labels cannot tell
 //! - `queue`: operations on one preview, one after the other; `shared_start`: one start that many callers wait for
 //! - `run`: what following one run of a container has taught
 //! - `engine_status`: whether the engine answers, and what its events alone tell
@@ -13,6 +14,7 @@ mod changes;
 mod engine_status;
 mod entry;
 mod interest;
+mod lost_database;
 mod names;
 mod ownership;
 mod queue;

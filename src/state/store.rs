@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{CacheEntry, Ending, LostDatabase, Observation, Record};
+use super::entry::{CacheEntry, Ending, Observation, Record};
 use super::interest::Interest;
 use super::names::Names;
 use super::queue::QueuePermit;
@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// Changes an entry, tells subscribers what became of it, and gives it back when nothing is in it.
-    fn change<T>(&self, id: &PreviewId, change: impl FnOnce(&mut CacheEntry) -> T) -> T {
+    pub(super) fn change<T>(&self, id: &PreviewId, change: impl FnOnce(&mut CacheEntry) -> T) -> T {
         let mut entries = lock(&self.entries);
         self.change_in(&mut entries, id, change)
     }
@@ -356,30 +356,6 @@ impl Store {
             // Too late: what is told is then the last known, with its time.
             drop(tokio::time::timeout(REFRESH_TIMEOUT, running.cancelled()).await);
         }
-    }
-}
-
-// Databases: labels cannot be changed, so what became of one later is kept here.
-impl Store {
-    /// The database of the preview's container is gone. `container`: its id, None for the one that is remembered.
-    pub(crate) fn lose_database(&self, id: &PreviewId, container: Option<&str>) {
-        self.change(id, |entry| {
-            let known = entry.observation.as_ref().map(|observation| observation.workload.id.clone());
-            let container = container.map(str::to_owned).or(known);
-            entry.lost_database = Some(LostDatabase { container, at: SystemTime::now() });
-        });
-    }
-
-    /// A container with a new database was made, or it has the old one again.
-    pub(crate) fn regain_database(&self, id: &PreviewId) {
-        self.change(id, |entry| entry.lost_database = None);
-    }
-
-    /// Whether the database of this container is known to be gone.
-    pub(crate) fn has_lost_database(&self, id: &PreviewId, workload: &Workload) -> bool {
-        let entries = lock(&self.entries);
-        let lost = entries.all.get(id).and_then(|entry| entry.lost_database.as_ref());
-        lost.is_some_and(|lost| lost.concerns(workload))
     }
 }
 
