@@ -9,6 +9,9 @@ use crate::preview::Isolation;
 /// How many databases the detail of a partial isolation names.
 const NAMED_DATABASES: usize = 3;
 
+/// How much of a comment is read: an app may write any length into its own database's. A mark is shorter.
+pub(super) const COMMENT_LENGTH: i32 = 8192;
+
 /// What the admin may do on the server.
 pub(super) struct AdminRights {
     pub(super) superuser: bool,
@@ -46,9 +49,9 @@ impl DatabaseEntry {
 pub(super) async fn find_database(connection: &Connection, name: &str) -> Result<Option<DatabaseEntry>, DatabaseError> {
     // -2 marks what an interrupted DROP DATABASE left: https://www.postgresql.org/docs/current/sql-dropdatabase.html
     let sql = "SELECT pg_get_userbyid(d.datdba)::text, has_database_privilege('public', d.oid, 'CONNECT'), \
-               d.datallowconn, d.datconnlimit = -2, shobj_description(d.oid, 'pg_database') \
+               d.datallowconn, d.datconnlimit = -2, left(shobj_description(d.oid, 'pg_database'), $2) \
                FROM pg_database d WHERE d.datname = $1";
-    let row = connection.row("find database", sql, &[&name]).await?;
+    let row = connection.row("find database", sql, &[&name, &COMMENT_LENGTH]).await?;
     Ok(row.map(|row| DatabaseEntry {
         owner: row.get(0),
         public: row.get(1),

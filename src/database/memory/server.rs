@@ -67,7 +67,7 @@ impl Entry {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.tables.iter().map(|table| table.size_bytes).sum()
+        self.tables.iter().filter_map(|table| table.size_bytes).sum()
     }
 }
 
@@ -279,6 +279,7 @@ impl Databases for MemoryDatabases {
             connections: 0,
             connection_limit: (!self.admin_only()).then_some(CONNECTION_LIMIT),
             tables: entry.tables.clone(),
+            table_count: u64::try_from(entry.tables.len()).unwrap_or(u64::MAX),
             name,
         })
     }
