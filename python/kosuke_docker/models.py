@@ -216,13 +216,13 @@ class TableInfo(BaseModel):
         schema_name: Its schema.
         name: Its name.
         row_estimate: The planner's estimate of its rows, None if it was never analysed.
-        size_bytes: Bytes on disk, with its indexes.
+        size_bytes: Bytes on disk, with its indexes. None while a session holds a lock on it that excludes readers.
     """
 
     schema_name: str
     name: str
     row_estimate: Optional[int] = None
-    size_bytes: int
+    size_bytes: Optional[int] = None
 
 
 class DatabaseInfo(BaseModel):
@@ -235,7 +235,8 @@ class DatabaseInfo(BaseModel):
         size_bytes: Bytes on disk.
         connections: Sessions of clients, now.
         connection_limit: How many sessions its owner may have, None without a limit.
-        tables: Tables and materialised views by schema and name, without the system's.
+        tables: Tables and materialised views by schema and name, the first 1,000, without the system's.
+        table_count: How many there are.
     """
 
     name: str
@@ -245,6 +246,7 @@ class DatabaseInfo(BaseModel):
     connections: int
     connection_limit: Optional[int] = None
     tables: List[TableInfo]
+    table_count: int
 
 
 class OrphanDatabase(BaseModel):

@@ -86,8 +86,10 @@ pub struct DatabaseInfo {
     pub connections: u32,
     /// How many sessions the owner may have; None: no limit.
     pub connection_limit: Option<u32>,
-    /// Tables and materialised views, by schema and name; the system's are left out.
+    /// Tables and materialised views, by schema and name, the first 1,000; the system's are left out.
     pub tables: Vec<TableInfo>,
+    /// How many there are.
+    pub table_count: u64,
 }
 
 /// A table of a [`DatabaseInfo`].
@@ -100,6 +102,6 @@ pub struct TableInfo {
     pub name: String,
     /// The planner's estimate; None: never counted.
     pub row_estimate: Option<u64>,
-    /// Size on disk, with indexes and TOAST data.
-    pub size_bytes: u64,
+    /// Size on disk, with indexes and TOAST data; None: somebody holds a lock that excludes readers, or it is gone.
+    pub size_bytes: Option<u64>,
 }

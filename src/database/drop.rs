@@ -3,19 +3,17 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
-
-use super::catalog::{admin_rights, find_database, find_own_database, find_role};
+use super::catalog::{find_database, find_own_database, find_role};
 use super::connection::Connection;
+use super::disown::drop_role;
+use super::drop_database::drop_database;
 use super::error::DatabaseError;
 use super::mark::{Mark, now};
 use super::server::Server;
-use super::sessions::{end_sessions, run_alone};
+use super::sessions::end_sessions;
 use super::sql::{quote_name, quote_text};
 use super::target::{Owned, Target};
 
-/// The first server version with `DROP DATABASE ... WITH (FORCE)`.
-const FORCE_VERSION: i32 = 130_000;
 /// Longer than a copy may take: the builder of a younger temporary database may still be at work.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -69,6 +67,7 @@ pub(super) async fn drop_marked(
     if role.is_some() {
         let close = format!("ALTER ROLE {quoted} NOLOGIN; COMMENT ON ROLE {quoted} IS {text}");
         connection.run_if_allowed(name, "close role", &close).await?;
+        end_sessions(connection, "usename", name).await?;
     }
     if entry.is_some() {
         let comment = format!("COMMENT ON DATABASE {quoted} IS {text}");
@@ -81,48 +80,4 @@ pub(super) async fn drop_marked(
         drop_role(server, connection, name).await?;
     }
     Ok(entry.is_some() || role.is_some())
-}
-
-/// Drops the database `name`, whoever is connected to it, and no role.
-pub(super) async fn drop_database(server: &Server, connection: &Connection, name: &str) -> Result<(), DatabaseError> {
-    let (quoted, step) = (quote_name(name), "drop database");
-    if admin_rights(connection).await?.server_version >= FORCE_VERSION {
-        let sql = format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)");
-        match connection.retry_while_busy(step, &sql).await {
-            // A session did not end in time.
-            Err(error) if error.is(&[SqlState::OBJECT_IN_USE]) => {}
-            other => return Ok(other?),
-        }
-    }
-    run_alone(server, connection, name, step, &format!("DROP DATABASE IF EXISTS {quoted}")).await
-}
-
-async fn drop_role(server: &Server, connection: &Connection, name: &str) -> Result<(), DatabaseError> {
-    let sql = format!("DROP ROLE IF EXISTS {}", quote_name(name));
-    end_sessions(connection, "usename", name).await?;
-    match connection.retry_while_busy("drop role", &sql).await {
-        Err(error) if error.is(&[SqlState::DEPENDENT_OBJECTS_STILL_EXIST]) => {}
-        other => return Ok(other?),
-    }
-    disown(server, connection, name).await?;
-    Ok(connection.retry_while_busy("drop role", &sql).await?)
-}
-
-/// A role that owns or was granted something elsewhere cannot be dropped: what it owns becomes the admin's, its grants end.
-async fn disown(server: &Server, connection: &Connection, role: &str) -> Result<(), DatabaseError> {
-    let quoted = quote_name(role);
-    if !admin_rights(connection).await?.superuser {
-        connection.run_if_allowed(role, "join role", &format!("GRANT {quoted} TO CURRENT_USER")).await?;
-    }
-    let disown = format!("REASSIGN OWNED BY {quoted} TO CURRENT_USER; DROP OWNED BY {quoted}");
-    let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
-               JOIN pg_roles r ON r.oid = s.refobjid \
-               WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname = $1 AND d.datallowconn";
-    for row in connection.rows("find what it owns", sql, &[&role]).await? {
-        let inside = server.open_inside(Some(row.get(0))).await?;
-        let done = inside.retry_while_busy("disown", &disown).await;
-        inside.close().await;
-        done?;
-    }
-    Ok(connection.retry_while_busy("disown", &disown).await?)
 }

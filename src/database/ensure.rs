@@ -4,7 +4,8 @@
 use tokio_postgres::error::SqlState;
 
 use super::catalog::{find_own_database, isolation};
-use super::connection::{BUSY_PAUSE, Connection};
+use super::connection::Connection;
+use super::create::create_statement;
 use super::databases::Ensured;
 use super::drop::drop_marked;
 use super::error::DatabaseError;
@@ -13,13 +14,10 @@ use super::policy::{NO_ROLES, Policy};
 use super::public;
 use super::server::Server;
 use super::setup::Setup;
-use super::sql::quote_name;
 use super::target::Target;
+use super::{extensions, replace};
 use crate::preview::Isolation;
 use crate::settings::PostgresIsolation;
-
-/// `CREATE DATABASE` waits five seconds for sessions in the template; then it fails with 55006.
-const TEMPLATE_BUSY_TRIES: u32 = 20;
 
 pub(super) async fn ensure(
     server: &Server,
@@ -37,9 +35,15 @@ pub(super) async fn ensure(
         drop_marked(server, connection, &name, &Mark::dropping(target)).await?;
         entry = None;
     }
-    let created = entry.is_none() && create_database(connection, &name).await?;
+    let created = entry.is_none()
+        && if policy.extensions.is_empty() {
+            create_database(connection, &name).await?
+        } else {
+            // Under a name that nobody knows: no other process may hand it over before the extensions are in it.
+            replace::create(&setup).await?
+        };
     let complete = setup.apply(&name).await?;
-    setup.create_extensions(&name).await?;
+    extensions::ensure(&setup, &name).await?;
     if !setup.with_role {
         let detail = (policy.isolation == PostgresIsolation::Auto).then(|| NO_ROLES.to_owned());
         return Ok(Ensured { created, isolation: Isolation::Admin, detail });
@@ -54,15 +58,10 @@ pub(super) async fn ensure(
 /// Whether this call created it. A create that lost a race ends with 42P04, or with 23505 on the catalogue's index. Nobody
 /// may connect until the database is set up.
 async fn create_database(connection: &Connection, name: &str) -> Result<bool, DatabaseError> {
-    let sql = format!("CREATE DATABASE {} ALLOW_CONNECTIONS false", quote_name(name));
-    let mut tries = 0;
-    loop {
-        match connection.run("create database", &sql).await {
-            Ok(()) => return Ok(true),
-            Err(error) if error.is(&[SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]) => return Ok(false),
-            Err(error) if error.is(&[SqlState::OBJECT_IN_USE]) && tries < TEMPLATE_BUSY_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(BUSY_PAUSE).await;
+    let sql = create_statement(connection, name).await?;
+    match connection.run("create database", &sql).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is(&[SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

@@ -2,16 +2,13 @@
 
 use super::catalog::{find_own_database, isolation};
 use super::connection::Connection;
-use super::databases::{DatabaseInfo, TableInfo};
+use super::databases::DatabaseInfo;
 use super::error::DatabaseError;
 use super::mark::{MAX_COMMENT, Mark};
 use super::server::Server;
+use super::tables::{count, tables};
 use super::target::{Deployment, Owned, Target};
 use crate::preview::Isolation;
-
-fn count(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or_default()
-}
 
 /// `admin_only`: containers get the admin's credentials.
 pub(super) async fn info(
@@ -26,7 +23,7 @@ pub(super) async fn info(
     let inside = server.open_inside(Some(&name)).await?;
     let tables = tables(&inside).await;
     inside.close().await;
-    let tables = tables?;
+    let (tables, table_count) = tables?;
     let sql = "SELECT pg_database_size(d.oid), (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid \
                AND a.backend_type = 'client backend' AND a.application_name <> 'kosuke-docker'), r.rolconnlimit \
                FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
@@ -40,23 +37,9 @@ pub(super) async fn info(
         connections: u32::try_from(row.get::<_, i64>(1)).unwrap_or_default(),
         connection_limit: u32::try_from(row.get::<_, i32>(2)).ok(),
         tables,
+        table_count,
         name,
     })
-}
-
-async fn tables(inside: &Connection) -> Result<Vec<TableInfo>, DatabaseError> {
-    let sql = "SELECT n.nspname::text, c.relname::text, c.reltuples::bigint, pg_total_relation_size(c.oid) \
-               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm') \
-               AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2";
-    let rows = inside.rows("list tables", sql, &[]).await?;
-    let table = |row: &tokio_postgres::Row| TableInfo {
-        schema: row.get(0),
-        name: row.get(1),
-        row_estimate: u64::try_from(row.get::<_, i64>(2)).ok(),
-        // None: the table was dropped meanwhile.
-        size_bytes: count(row.get::<_, Option<i64>>(3).unwrap_or_default()),
-    };
-    Ok(rows.iter().map(table).collect())
 }
 
 /// Every database of this deployment, and every role of it whose database is gone. `prefix`: of the databases' names.

@@ -3,9 +3,10 @@
 //! Calls go down this list, never up:
 //!
 //! - `postgres`: [`PostgresServer`], the trait on a Postgres server; [`memory`]: the trait in memory, for tests
-//! - `ensure`, `replace` (reset and copy), `drop`, `info`: one verb each
-//! - `setup`: role, rights and extensions of one database; `public`: closes the server's other databases
-//! - `sessions`: ends the sessions of a database or role; `policy`: what the settings ask for
+//! - `ensure`, `replace` (reset and copy), `drop`, `info`: one verb each; `tables` is a part of `info`
+//! - `setup`: role and rights of one database; `create`: the statement that makes one; `extensions`: what the admin adds to it
+//! - `disown`: drops a role and what it owns elsewhere; `drop_database`: drops a database; `public`: closes the server's other databases
+//! - `sessions`: ends sessions that stand in the way; `policy`: what the settings ask for
 //! - `server`: opens connections to the server; `catalog`: reads its catalogues
 //! - `connection`, `dsn`, `tls`: one connection, and how the server is reached
 //! - `mark`: the comment that makes a database ours; `sql`: quoting and long statements; `url`: what a container is told
@@ -13,11 +14,15 @@
 
 mod catalog;
 mod connection;
+mod create;
 mod databases;
+mod disown;
 mod drop;
+mod drop_database;
 mod dsn;
 mod ensure;
 mod error;
+mod extensions;
 mod info;
 mod listens;
 mod mark;
@@ -30,6 +35,7 @@ mod server;
 mod sessions;
 mod setup;
 mod sql;
+mod tables;
 mod target;
 mod tls;
 mod url;

@@ -12,6 +12,7 @@ use super::databases::{DatabaseInfo, Databases, Ensured, Login};
 use super::error::DatabaseError;
 use super::policy::Policy;
 use super::server::{COPY_TIMEOUT, Server};
+use super::sessions::unblocked;
 use super::sql::{quote_name, quote_text};
 use super::target::{Deployment, Owned, Target};
 use super::url::url;
@@ -80,15 +81,17 @@ macro_rules! call {
 #[async_trait]
 impl Databases for PostgresServer {
     async fn ensure(&self, target: &Target) -> Result<Ensured, DatabaseError> {
-        call!(self, ENSURE_TIMEOUT, |connection| ensure::ensure(&self.server, &connection, &self.policy, target))
+        call!(self, ENSURE_TIMEOUT, |connection| {
+            unblocked(&self.server, ensure::ensure(&self.server, &connection, &self.policy, target))
+        })
     }
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
-        call!(self, PASSWORD_TIMEOUT, |connection| async {
-            // The verifier, not the password: statements may be written to the server's log.
-            let verifier = postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes());
-            let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", quote_name(name), quote_text(&verifier));
-            Ok(connection.retry_while_busy("set password", &sql).await?)
+        // The verifier, not the password: statements may be written to the server's log.
+        let verifier = postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes());
+        let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", quote_name(name), quote_text(&verifier));
+        call!(self, PASSWORD_TIMEOUT, |connection| {
+            unblocked(&self.server, async { Ok(connection.retry_while_busy("set password", &sql).await?) })
         })
     }
 
@@ -113,11 +116,15 @@ impl Databases for PostgresServer {
     }
 
     async fn remove(&self, target: &Target) -> Result<bool, DatabaseError> {
-        call!(self, DROP_TIMEOUT, |connection| drop::drop_target(&self.server, &connection, target))
+        call!(self, DROP_TIMEOUT, |connection| {
+            unblocked(&self.server, drop::drop_target(&self.server, &connection, target))
+        })
     }
 
     async fn remove_again(&self, owned: &Owned) -> Result<bool, DatabaseError> {
-        call!(self, DROP_TIMEOUT, |connection| drop::finish_drop(&self.server, &connection, owned))
+        call!(self, DROP_TIMEOUT, |connection| {
+            unblocked(&self.server, drop::finish_drop(&self.server, &connection, owned))
+        })
     }
 
     async fn owned(&self, deployment: &Deployment) -> Result<Vec<Owned>, DatabaseError> {
@@ -136,13 +143,13 @@ impl Databases for PostgresServer {
 
     async fn reset(&self, target: &Target) -> Result<(), DatabaseError> {
         call!(self, COPY_TIMEOUT, |connection| {
-            replace::replace(&self.server, &connection, &self.policy, target, None)
+            unblocked(&self.server, replace::replace(&self.server, &connection, &self.policy, target, None))
         })
     }
 
     async fn copy(&self, target: &Target, source: &Target) -> Result<(), DatabaseError> {
         call!(self, COPY_TIMEOUT, |connection| {
-            replace::replace(&self.server, &connection, &self.policy, target, Some(source))
+            unblocked(&self.server, replace::replace(&self.server, &connection, &self.policy, target, Some(source)))
         })
     }
 }

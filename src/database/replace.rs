@@ -1,10 +1,14 @@
 //! Replace (reset and copy): builds a new database, empty or a copy, beside the old one and then renames it, in one
 //! transaction. What fails before that changes nothing. Role and password stay, so clients can reconnect.
 
+use tokio_postgres::error::SqlState;
+
 use super::catalog::{DatabaseEntry, find_own_database};
 use super::connection::Connection;
-use super::drop::drop_database;
+use super::create::create_statement;
+use super::drop_database::drop_database;
 use super::error::DatabaseError;
+use super::extensions;
 use super::mark::{Mark, passing_name};
 use super::policy::Policy;
 use super::server::Server;
@@ -36,33 +40,52 @@ pub(super) async fn replace(
         }
         _ => None,
     };
+    build_aside(&setup, source, old.is_some()).await
+}
+
+/// Makes the target's database, with all that the settings ask for, where there is none. False: somebody else was first.
+pub(super) async fn create(setup: &Setup<'_>) -> Result<bool, DatabaseError> {
+    match build_aside(setup, None, false).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.sqlstate.as_deref() == Some(SqlState::DUPLICATE_DATABASE.code()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `exists`: there is one of the target's name, which is dropped.
+async fn build_aside(
+    setup: &Setup<'_>,
+    source: Option<(&str, DatabaseEntry)>,
+    exists: bool,
+) -> Result<(), DatabaseError> {
     let new = passing_name(true);
-    let built = build(&setup, &new, source).await;
-    let swapped = match built {
-        Ok(()) => swap(&setup, &new, old.is_some()).await,
+    let done = match build(setup, &new, source).await {
+        Ok(()) => swap(setup, &new, exists).await,
         Err(error) => Err(error),
     };
-    if swapped.is_err()
-        && let Err(error) = drop_database(server, connection, &new).await
+    if done.is_err()
+        && let Err(error) = drop_database(setup.server, setup.connection, &new).await
     {
         log::warn!(target: "kosuke_docker::database", "database {new} is left until the next sweep: {error}");
     }
-    swapped
+    done
 }
 
 async fn build(setup: &Setup<'_>, new: &str, source: Option<(&str, DatabaseEntry)>) -> Result<(), DatabaseError> {
     let (server, connection) = (setup.server, setup.connection);
     let quoted = quote_name(new);
-    let create = format!("CREATE DATABASE {quoted} ALLOW_CONNECTIONS false");
     match &source {
-        None => connection.retry_while_busy("create database", &create).await?,
+        None => connection.retry_while_busy("create database", &create_statement(connection, new).await?).await?,
         Some((name, _)) => {
-            let copy = format!("{create} TEMPLATE {}", quote_name(name));
+            let copy = format!("CREATE DATABASE {quoted} TEMPLATE {} ALLOW_CONNECTIONS false", quote_name(name));
             run_alone(server, connection, name, "copy database", &copy).await?;
         }
     }
     let mark = quote_text(&Mark::temporary(setup.target).text());
     connection.retry_while_busy("mark database", &format!("COMMENT ON DATABASE {quoted} IS {mark}")).await?;
+    if source.is_none() {
+        extensions::fill(setup, new).await?;
+    }
     setup.apply(new).await?;
     if let Some((name, entry)) = source {
         let role = if setup.with_role { setup.target.name.clone() } else { server.admin_user().to_owned() };
@@ -75,7 +98,7 @@ async fn build(setup: &Setup<'_>, new: &str, source: Option<(&str, DatabaseEntry
             taken?;
         }
     }
-    setup.create_extensions(new).await
+    extensions::ensure(setup, new).await
 }
 
 /// Gives all that the role `from` owns in database `new` to the role `to`.
@@ -109,7 +132,8 @@ async fn swap(setup: &Setup<'_>, new: &str, exists: bool) -> Result<(), Database
     }
     steps.push(format!("ALTER DATABASE {} RENAME TO {quoted}", quote_name(new)));
     steps.push(format!("COMMENT ON DATABASE {quoted} IS {}", quote_text(&Mark::of(target).text())));
-    run_alone(server, connection, name, "swap databases", &steps.join("; ")).await?;
+    let emptied = if exists { &name } else { new };
+    run_alone(server, connection, emptied, "swap databases", &steps.join("; ")).await?;
     if exists && let Err(error) = drop_database(server, connection, &old).await {
         log::warn!(target: "kosuke_docker::database", "database {old} is left until the next sweep: {error}");
     }

@@ -1,10 +1,16 @@
 //! Other clients' sessions: how they are ended, and a statement that needs a database without any.
 
+use std::time::Duration;
+
 use tokio_postgres::error::SqlState;
 
 use super::connection::{BUSY_PAUSE, Connection};
 use super::error::DatabaseError;
+use super::mark::{MAX_COMMENT, Mark};
 use super::server::Server;
+
+/// A call that takes longer than this may wait for a lock.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(300);
 
 /// Postgres waits five seconds in each: <https://www.postgresql.org/docs/current/sql-dropdatabase.html>
 const TRIES: u32 = 2;
@@ -54,4 +60,56 @@ pub(super) async fn run_alone(
     };
     helper.close().await;
     done.map_err(DatabaseError::from)
+}
+
+/// Does a call's work. Meanwhile the sessions of previews' roles that hold up the admin are ended: an app may keep a lock on
+/// its own role or database, and on another's role, by an open transaction. Nobody else's session is.
+pub(super) async fn unblocked<T>(server: &Server, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let (mut helper, mut turn) = (None, None);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            () = tokio::time::sleep(BLOCKED_PAUSE) => {
+                // One call does it for all: looking for who holds a lock is dear.
+                turn = turn.or_else(|| server.unblocking.try_lock().ok());
+                if turn.is_none() {
+                    continue;
+                }
+                match end_blockers(server, helper.take()).await {
+                    Ok(connection) => helper = Some(connection),
+                    Err(error) => log::warn!(target: "kosuke_docker::database", "end who is in the way: {error}"),
+                }
+            }
+        }
+    };
+    if let Some(helper) = helper {
+        helper.close().await;
+    }
+    done
+}
+
+/// Ends the sessions of previews' roles that any session of ours waits for.
+async fn end_blockers(server: &Server, helper: Option<Connection>) -> Result<Connection, DatabaseError> {
+    let helper = match helper {
+        Some(helper) => helper,
+        None => server.open_inside(None).await?,
+    };
+    let sql = format!(
+        "SELECT DISTINCT b.pid, b.usename::text, left(shobj_description(b.usesysid, 'pg_authid'), {MAX_COMMENT}) \
+         FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocking(pid) \
+         JOIN pg_stat_activity b ON b.pid = blocking.pid WHERE w.usename = current_user \
+         AND w.application_name = 'kosuke-docker' AND w.wait_event_type = 'Lock' AND b.usesysid <> w.usesysid"
+    );
+    for row in helper.rows("find who is in the way", &sql, &[]).await? {
+        let (pid, user): (i32, String) = (row.get(0), row.get(1));
+        // No app can write the comment of a role.
+        if row.get::<_, Option<String>>(2).is_none_or(|comment| Mark::parse(&comment).is_none()) {
+            continue;
+        }
+        log::info!(target: "kosuke_docker::database", "a session of {user} is ended: it holds up the admin");
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND usename = $2";
+        helper.rows("end sessions", sql, &[&pid, &user]).await?;
+    }
+    Ok(helper)
 }

@@ -1,4 +1,4 @@
-//! Setup: the role that owns a database, the rights on both, and the extensions. Used by `ensure` and `replace`.
+//! Setup: the role that owns a database, and the rights on both. Used by `ensure` and `replace`.
 
 use tokio_postgres::error::SqlState;
 
@@ -19,7 +19,7 @@ pub(super) struct Setup<'a> {
     pub(super) admin: AdminRights,
     /// Whether containers get a role of their own.
     pub(super) with_role: bool,
-    policy: &'a Policy,
+    pub(super) policy: &'a Policy,
 }
 
 impl<'a> Setup<'a> {
@@ -140,25 +140,5 @@ impl<'a> Setup<'a> {
             connection.run_if_allowed(name, "mark role", &comment).await?;
         }
         Ok(())
-    }
-
-    /// The extensions of the settings, made by the admin. The role itself may make trusted ones only:
-    /// <https://www.postgresql.org/docs/current/extend-extensions.html>
-    pub(super) async fn create_extensions(&self, name: &str) -> Result<(), DatabaseError> {
-        if self.policy.extensions.is_empty() {
-            return Ok(());
-        }
-        let inside = self.server.open_inside(Some(name)).await?;
-        let mut done = Ok(());
-        for extension in &self.policy.extensions {
-            // Into the schema where apps look. Our own search path is the system's alone.
-            let create = format!("SET search_path = public; CREATE EXTENSION IF NOT EXISTS \"{extension}\"");
-            done = inside.retry_while_busy("create extension", &create).await.map_err(Into::into);
-            if done.is_err() {
-                break;
-            }
-        }
-        inside.close().await;
-        done
     }
 }

@@ -1,9 +1,9 @@
 //! Quoting, and long statements.
 
-/// An SQL name, quoted only when needed.
+/// An SQL name, quoted unless it is plain and begins as ours do: words of the language (`user`, `order`) must be quoted.
 pub(super) fn quote_name(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let plain =
+        name.starts_with("kosuke_") && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
@@ -14,7 +14,7 @@ pub(super) fn quote_text(text: &str) -> String {
 }
 
 /// Gives all that the admin owns in the user schemas of the connected database to `role`, but for what belongs to an
-/// extension.
+/// extension, and the schemas that hold some.
 pub(super) fn take_over(role: &str) -> String {
     format!(
         r"DO $kosuke$
@@ -24,6 +24,7 @@ BEGIN
     SELECT format('ALTER SCHEMA %I OWNER TO %I', n.nspname, {role}) AS sql, 0 AS rank
       FROM pg_namespace n
      WHERE n.nspowner = current_user::regrole AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+       AND (n.nspname = 'public' OR NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = n.oid))
     UNION ALL
     SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, {role}), 1
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,8 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_only_when_needed() {
+    fn names_are_quoted_unless_they_are_ours() {
         assert_eq!(quote_name("kosuke_project_123"), "kosuke_project_123");
+        assert_eq!(quote_name("order"), "\"order\"");
+        assert_eq!(quote_name("kosuke_Project"), "\"kosuke_Project\"");
         assert_eq!(quote_name("a\"B-c"), "\"a\"\"B-c\"");
     }
 

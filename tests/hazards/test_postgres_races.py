@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from typing import Any
 
 import pytest
@@ -66,18 +65,18 @@ async def test_fifty_ensures_of_fifty_names_from_two_processes(
     await server.until(LEFT, some=False)
 
 
-async def test_somebody_in_the_template_is_waited_for(world: Any, server: Server, project_id: int) -> None:
-    """55006: CREATE DATABASE gives up after five seconds with somebody in template1."""
-    visitor = await server.connect(database="template1")
-    ensuring = asyncio.create_task(world.service(**server.settings)._ensure_project_database(project_id))
-    sql = """SELECT query_start FROM pg_stat_activity WHERE application_name = 'kosuke-docker'
-             AND query LIKE 'CREATE DATABASE%' AND query_start > $1"""
-    [first] = await server.until(sql, datetime.datetime.min.replace(tzinfo=datetime.UTC))
-    # The server gave up, and was asked again.
-    await server.until(sql, first["query_start"])
-    await visitor.close()
-    await ensuring
-    assert await server.exists(f"kosuke_project_{project_id}") == (True, True)
+async def test_ensures_with_extensions_from_two_processes(
+    world: Any, server: Server, project_id: int, run_python: Any
+) -> None:
+    """Each may build the database aside; one of them wins its name, and the others leave nothing."""
+    script = ENSURE.format(first=project_id, many=False, calls=10)
+    await at_once(run_python, world.settings(**server.settings, postgres_extensions=["hstore", "file_fdw"]), script)
+    name = f"kosuke_project_{project_id}"
+    sql = "SELECT array_agg(extname::text ORDER BY 1) FROM pg_extension WHERE extname <> 'plpgsql'"
+    assert await server.value(sql, database=name) == ["file_fdw", "hstore"]
+    left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'kosuke\\_passing%'"
+    assert await server.value(left) == 0
+    await server.until(LEFT, some=False)
 
 
 async def test_a_lock_that_somebody_holds_for_ever_is_waited_for_only_so_long(

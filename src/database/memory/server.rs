@@ -70,7 +70,7 @@ impl Entry {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.tables.iter().map(|table| table.size_bytes).sum()
+        self.tables.iter().filter_map(|table| table.size_bytes).sum()
     }
 }
 
@@ -297,6 +297,7 @@ impl Databases for MemoryDatabases {
             connections: 0,
             connection_limit: (!self.admin_only()).then_some(CONNECTION_LIMIT),
             tables: entry.tables.clone(),
+            table_count: u64::try_from(entry.tables.len()).unwrap_or(u64::MAX),
             name,
         })
     }

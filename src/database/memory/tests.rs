@@ -11,7 +11,7 @@ fn target(project_id: u64) -> Target {
 }
 
 fn table(name: &str) -> TableInfo {
-    TableInfo { schema: "public".into(), name: name.into(), row_estimate: Some(1), size_bytes: 8192 }
+    TableInfo { schema: "public".into(), name: name.into(), row_estimate: Some(1), size_bytes: Some(8192) }
 }
 
 #[tokio::test]
