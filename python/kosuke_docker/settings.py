@@ -117,8 +117,8 @@ class Settings(BaseModel):
     )
     preview_capabilities: list[str] | None = Field(
         default=["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
-        description="Capabilities that a preview keeps, separated by commas in the environment; `none`, or `engine` for "
-        "those that the engine gives.",
+        description="Capabilities that a preview keeps, separated by commas in the environment; `none`, or `engine` "
+        "for those that the engine gives.",
     )
     preview_no_new_privileges: bool = Field(
         default=True,

@@ -199,6 +199,6 @@ async def test_output_without_end_leaves_the_disk_flat(world: Any, until: Any) -
     await asyncio.wait_for(following, 30)
     assert [line.text async for line in service.logs(7, follow=False, tail=1)] == ["the last line"]
     # What follows the output for errors goes on, too.
-    await hostile.run(url, r"console.error(' ⨯ ./app/page.js\nError: Expected \'>\', got \';\'\n')")
+    await hostile.run(url, r"console.error(' \u2a2f ./app/page.js\nError: Expected \'>\', got \';\'\n')")
     preview = await until(service, 7, "compile_error")
     assert [error.file for error in preview.errors] == ["app/page.js"]
