@@ -17,7 +17,7 @@ pub struct LogChunk {
     pub stderr: bool,
     /// When the engine received it.
     pub at: Option<SystemTime>,
-    /// The bytes.
+    /// The bytes; none: a sign of life.
     pub bytes: Vec<u8>,
 }
 

@@ -18,8 +18,8 @@ use crate::sync::START_TOLERANCE;
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// After the end of a container's output: somebody else may be restarting it.
 const RESTART_TIMEOUT: Duration = Duration::from_millis(350);
-/// How long the next of the last lines of a container that ended may take: there may be many of them.
-const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the next of the last lines of a container that ended may take: a busy engine first reads all that it keeps.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the next of the lines that are there may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -127,6 +127,7 @@ impl Reading<'_> {
         let mut silence = Silence::default();
         loop {
             match tokio::time::timeout(idle.unwrap_or_else(|| silence.longest()), chunks.next()).await {
+                Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
                 Ok(Some(Ok(chunk))) => {
                     silence.heard(&chunk);
                     self.joiner.chunk(&chunk, self.writer);

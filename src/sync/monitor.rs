@@ -117,6 +117,7 @@ impl Monitor {
         loop {
             let timeout = if reader.classifier.is_open() { REPORT_PAUSE } else { silence.longest() };
             match tokio::time::timeout(timeout, chunks.next()).await {
+                Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
                 Ok(Some(Ok(chunk))) => {
                     silence.heard(&chunk);
                     self.record(run, reader.chunk(&chunk));

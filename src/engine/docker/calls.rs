@@ -228,13 +228,17 @@ impl Engine for DockerEngine {
         }
         if let Some(moment) = start.since {
             let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            // bollard sends whole seconds: what came earlier in this one is dropped below.
+            // bollard sends whole seconds: what came earlier in this one is emptied below. That may be a lot, and who reads
+            // must not take the time that it needs for silence.
             options = options.since(i32::try_from(seconds).unwrap_or(0));
         }
         let stream = docker.logs(&run.task, Some(options.build())).map_err(translate);
-        let chunks = stream.map_ok(mapping::chunk).try_filter(move |chunk| {
-            let wanted = start.since.is_none_or(|moment| chunk.at.is_none_or(|at| at >= moment));
-            async move { wanted }
+        let chunks = stream.map_ok(move |output| {
+            let mut chunk = mapping::chunk(output);
+            if start.since.is_some_and(|moment| chunk.at.is_some_and(|at| at < moment)) {
+                chunk.bytes.clear();
+            }
+            chunk
         });
         chunks.boxed()
     }
