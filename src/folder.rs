@@ -1,5 +1,6 @@
 //! The project's folder: checked on this machine before anything is made, and found on the host.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -27,6 +28,62 @@ pub async fn resolve(projects_dir: &Path, key: &PreviewId) -> Result<PathBuf, Er
     }
     let metadata = tokio::fs::metadata(&real).await.map_err(|error| unreadable(&real, &error))?;
     if metadata.is_dir() { Ok(real) } else { Err(wrong(&path, "is not a folder")) }
+}
+
+/// Who a project's folder belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// An entry that root owns although the folder is another's: what ran before made it, and only root may write there.
+    pub of_root: Option<String>,
+}
+
+/// Entries that are looked at: a folder can be filled without end by what runs in it.
+const MAX_ENTRIES: usize = 4096;
+
+/// Who the folder belongs to, and whether something directly in it is root's.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn owner(folder: &Path) -> std::io::Result<Owner> {
+    let folder = folder.to_owned();
+    let look = move || {
+        let metadata = std::fs::metadata(&folder)?;
+        let mut owner = Owner { uid: metadata.uid(), gid: metadata.gid(), of_root: None };
+        if owner.uid == 0 {
+            return Ok(owner);
+        }
+        for entry in std::fs::read_dir(&folder)?.take(MAX_ENTRIES) {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(metadata) if metadata.uid() == 0 => {
+                    owner.of_root = Some(entry.file_name().to_string_lossy().into_owned());
+                    break;
+                }
+                // Removed since it was listed.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(owner)
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// Whether the engine's socket is in this folder, or is it: whoever reaches it is root on the engine's machine.
+/// `socket`: the one that is in use, where it is a file of this machine. The usual ones count, too.
+#[must_use]
+pub fn holds_engine(folder: &Path, socket: Option<&Path>) -> bool {
+    let usual =
+        ["/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock"];
+    let sockets = socket.into_iter().chain(usual.into_iter().map(Path::new));
+    sockets.into_iter().any(|socket| {
+        let real = socket.canonicalize();
+        socket.starts_with(folder) || real.is_ok_and(|real| real.starts_with(folder))
+    })
 }
 
 /// The folder's path below the workspace, which is the parent of `projects_dir`.
@@ -61,5 +118,14 @@ mod tests {
         assert_eq!(problem(&root, 3).await, "is a symlink that leads out of PROJECTS_DIR");
         assert_eq!(problem(&root, 5).await, "does not exist");
         std::fs::remove_dir_all(&root)
+    }
+
+    #[test]
+    fn a_folder_that_holds_the_engine_is_told() {
+        let holds = |folder: &str, socket| holds_engine(Path::new(folder), socket);
+        let own = Some(Path::new("/srv/projects/7/tmp/engine.sock"));
+        assert!(holds("/srv/projects/7", own));
+        assert!(holds("/", None) && holds("/run", None) && holds("/var/run/docker.sock", None));
+        assert!(!holds("/srv/projects/7", None) && !holds("/srv/projects/71", own));
     }
 }

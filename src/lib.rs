@@ -5,7 +5,7 @@
 //!
 //! - [`id`]: what a preview is called: its id, and every name and label derived from it
 //! - [`preview`]: what callers are told about a preview; [`error`]: what can go wrong
-//! - [`settings`], [`environment`], [`folder`], [`credentials`]: what a preview is made of
+//! - [`settings`], [`environment`], [`folder`], [`credentials`], [`containment`]: what a preview is made of, and held by
 //! - [`service`]: the use cases, a file for each verb; [`compat`]: the same on a docker-py-compatible client
 //! - `state`: what is remembered, pure; `sync`: what keeps it true
 //! - [`readiness`]: pure: log bytes and answers in, readiness out
@@ -13,6 +13,7 @@
 //! - `python`: the only place that knows Python
 
 pub mod compat;
+pub mod containment;
 pub mod credentials;
 pub mod database;
 pub mod engine;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::containment::Containment;
 use crate::readiness::Patterns;
 
 /// A setting that cannot be used.
@@ -112,6 +113,8 @@ pub struct Settings {
     pub preview_stop_timeout: Duration,
     /// `PREVIEW_PULL_POLICY`
     pub preview_pull_policy: PullPolicy,
+    /// How much a preview may use, and what it may do.
+    pub containment: Containment,
     /// `PREVIEW_READY_PATTERN`: more lines that say that the dev server is up.
     pub preview_ready_pattern: Option<String>,
     /// `PREVIEW_ERROR_PATTERN`: more lines that are errors of the page.
@@ -177,6 +180,8 @@ impl Settings {
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         self.validate_container()?;
         self.validate_address()?;
+        let wrong = |(field, problem): (&'static str, &str)| InvalidSetting { field, problem: problem.to_owned() };
+        self.containment.validate().map_err(wrong)?;
         self.patterns()?;
         for (field, value) in [
             ("preview_probe_timeout", self.preview_probe_timeout),
@@ -304,6 +309,7 @@ pub(crate) mod tests {
             preview_warmup_timeout: Duration::from_secs(60),
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,
+            containment: crate::containment::tests::nothing(),
             preview_ready_pattern: None,
             preview_error_pattern: None,
             engine_timeout: Duration::from_secs(60),

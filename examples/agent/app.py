@@ -1,9 +1,15 @@
 """A small agent: HTTP routes over ``DockerService``, and a page that shows one preview.
 
-uvicorn app:app --workers 2 --timeout-graceful-shutdown 3
+AGENT_TOKEN=... uvicorn app:app --workers 2 --timeout-graceful-shutdown 3
+
+Whoever may call it may start containers, so every route but the page's and /health's wants the token. A page of another
+site can send it nothing: the token is in a header, which a browser sends for no other site, and not in a cookie, which
+it would also send to the previews on other ports of this host. Requests for other host names are refused, since a name
+of somebody else's that leads here (DNS rebinding) would make a foreign page one of this site.
 """
 
 import asyncio
+import hmac
 import json
 import logging
 import os
@@ -12,7 +18,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from kosuke_docker import (
     DockerService,
@@ -27,9 +33,21 @@ from kosuke_docker import (
     StopPreviewRequest,
 )
 from starlette.middleware.base import RequestResponseEndpoint
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PAGE = Path(__file__).with_name("page.html")
 KEEP_ALIVE_SECONDS = 15
+# No preview may show the page in a frame of its own, and click for whoever sees it.
+PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'", "Cache-Control": "no-store"}
+# Not made here: each worker would have another one.
+TOKEN = os.environ.get("AGENT_TOKEN", "")
+HOSTS = os.environ.get("AGENT_HOSTS", "localhost,127.0.0.1").split(",")
+
+SHORTEST_TOKEN = 16
+if len(TOKEN) < SHORTEST_TOKEN:
+    raise RuntimeError(
+        f'AGENT_TOKEN must have at least {SHORTEST_TOKEN} characters: AGENT_TOKEN="$(openssl rand -hex 32)"'
+    )
 
 logger = logging.getLogger("agent")
 
@@ -54,6 +72,16 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="agent", lifespan=lifespan)
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+
+
+def has_token(authorization: Annotated[str, Header()] = "") -> None:
+    """Refuses whoever does not send the token."""
+    if not hmac.compare_digest(authorization.encode(), f"Bearer {TOKEN}".encode()):
+        raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+
+api = APIRouter(prefix="/api/preview", dependencies=[Depends(has_token)])
 
 STATUS = {DockerUnavailableError: 503, OperationTimeoutError: 503, InvalidInputError: 422, ProjectFolderError: 404}
 
@@ -78,27 +106,27 @@ async def name_the_worker(request: Request, call_next: RequestResponseEndpoint) 
     return response
 
 
-@app.post("/api/preview/start")
+@api.post("/start")
 async def start(body: StartPreviewRequest, service: Service) -> dict[str, str]:
     """Starts a preview, or finds it running."""
     return {"url": await service.start_preview(body.project_id, body.env_vars)}
 
 
-@app.post("/api/preview/stop")
+@api.post("/stop")
 async def stop(body: StopPreviewRequest, service: Service) -> dict[str, bool]:
     """Stops a preview; stopping nothing is fine."""
     await service.stop_preview(body.project_id)
     return {"stopped": True}
 
 
-@app.post("/api/preview/stop-all")
+@api.post("/stop-all")
 async def stop_all(service: Service) -> dict[str, bool]:
     """Stops every preview of this deployment."""
     await service.stop_all_previews()
     return {"stopped": True}
 
 
-@app.get("/api/preview/status/{project_id}")
+@api.get("/status/{project_id}")
 async def status(project_id: int, service: Service) -> PreviewStatus:
     """The short answer."""
     return await service.get_preview_status(project_id)
@@ -169,19 +197,19 @@ async def log_messages(service: DockerService, project_id: int) -> AsyncIterator
 
 
 # Before /api/preview/{project_id}, which would read "events" as an id.
-@app.get("/api/preview/events")
+@api.get("/events")
 async def events(service: Service, project_id: int | None = None) -> StreamingResponse:
     """Server-sent events of every preview, or of one."""
     return stream(event_messages(service, project_id))
 
 
-@app.get("/api/preview/{project_id}/logs")
+@api.get("/{project_id}/logs")
 async def logs(project_id: int, service: Service) -> StreamingResponse:
     """A preview's output, as server-sent events."""
     return stream(log_messages(service, project_id))
 
 
-@app.get("/api/preview/{project_id}")
+@api.get("/{project_id}")
 async def preview(project_id: int, service: Service) -> Preview | None:
     """Everything that is known, or null."""
     return await service.get_preview(project_id)
@@ -196,5 +224,8 @@ async def health(service: Service) -> JSONResponse:
 
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    """The page: a preview beside its phase, errors and log."""
-    return FileResponse(PAGE)
+    """The page: a preview beside its phase, errors and log. It holds no token."""
+    return FileResponse(PAGE, headers=PAGE_HEADERS)
+
+
+app.include_router(api)

@@ -43,11 +43,13 @@ class Core:
         name: str,
         variables: Mapping[str, str | None] | None,
         ready: tuple[float | None, bool] | None = None,
+        limits: tuple[int | str | None, float | None, int | None] | None = None,
         call: HookCall | None = None,
     ) -> Awaitable[str]:
         """The URL of the preview, started or found running.
 
         `ready`: wait until it is ready, for so many seconds (None for ever), and whether a compile error ends that.
+        `limits`: memory, CPUs and pids in place of the settings'.
         """
     def wait_until_ready(
         self, project_id: object, name: str, timeout: float | None, fail_on_compile_error: bool

@@ -74,6 +74,24 @@ class StopPreviewRequest(BaseModel):
     project_id: int
 
 
+class Limits(BaseModel):
+    """What one preview may use, in place of the settings. None: as the settings say; 0: no limit.
+
+    ``start_preview`` checks the values.
+
+    Attributes:
+        memory: Bytes of memory, or a text such as ``512m``; ``PREVIEW_MEMORY``.
+        cpus: Number of CPUs at once; ``PREVIEW_CPUS``.
+        pids: Number of processes and threads at once; ``PREVIEW_PIDS``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory: int | str | None = None
+    cpus: Optional[float] = None
+    pids: Optional[int] = None
+
+
 class PullProgress(BaseModel):
     """A step of an image's pull.
 

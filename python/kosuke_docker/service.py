@@ -16,7 +16,7 @@ from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
 from kosuke_docker.errors import InvalidInputError, KosukeDockerError, ServiceForkedError
-from kosuke_docker.models import DatabaseInfo, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
+from kosuke_docker.models import DatabaseInfo, Limits, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
 from kosuke_docker.streams import EventStream, LogStream
 
@@ -160,6 +160,7 @@ class DockerService:
         wait: Literal["running", "ready"] = "running",
         timeout: float | None = 60,
         fail_on_compile_error: bool = False,
+        limits: Limits | None = None,
         on_progress: ProgressHandler | None = None,
     ) -> str:
         """Starts a project's preview, or finds it running.
@@ -174,8 +175,10 @@ class DockerService:
                 ``wait_until_ready`` does.
             timeout: With ``wait="ready"``: seconds to wait for that once the container runs, None for ever.
             fail_on_compile_error: With ``wait="ready"``: a compile error ends the wait.
+            limits: What the container may use, in place of the settings. One that runs already keeps its own, also
+                over ``restart_preview``. With ``client=`` there are no limits, and these are refused.
             on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. Of
-                calls that share a start, only the first one's handler and hooks are called.
+                calls that share a start, only the first one's variables, limits, handler and hooks count.
 
         Returns:
             The preview's URL.
@@ -196,8 +199,9 @@ class DockerService:
         core = self._attach().core
         name = self._get_container_name(project_id)
         ready = (timeout, fail_on_compile_error) if wait == "ready" else None
+        given = None if limits is None else (limits.memory, limits.cpus, limits.pids)
         return await self._run(
-            project_id, lambda call: core.start(project_id, name, env_vars, ready, call), on_progress
+            project_id, lambda call: core.start(project_id, name, env_vars, ready, given, call), on_progress
         )
 
     async def wait_until_ready(

@@ -93,6 +93,46 @@ class Settings(BaseModel):
         description="When the image is pulled: `missing` where it is not here, `always` at each start that makes a "
         "container, or `never`.",
     )
+    preview_memory: int | str = Field(
+        default="2g",
+        description="Bytes of memory of a preview, or a text such as `512m`; there is no swap beside it; 0: no limit.",
+    )
+    preview_cpu_shares: int = Field(
+        default=512,
+        description="Weight of a preview when CPUs are busy; other containers have 1024; 0: the engine's own.",
+    )
+    preview_cpus: float = Field(default=0.0, description="Number of CPUs that a preview may use at once; 0: no limit.")
+    preview_pids: int = Field(
+        default=512,
+        description="Number of processes and threads that a preview may have at once; 0: no limit.",
+    )
+    preview_log_size: int | str = Field(
+        default="30m",
+        description="Bytes of a preview's output that the engine keeps, or a text such as `30m`, in three files; 0: as "
+        "the engine is set up.",
+    )
+    preview_user: str = Field(
+        default="auto",
+        description="User that previews run as: the owner of the project's folder (`auto`), the image's own (`image`), "
+        "`root`, or one such as `1000:1000`.",
+    )
+    preview_capabilities: list[str] | None = Field(
+        default=["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
+        description="Capabilities that a preview keeps, separated by commas in the environment; `none`, or `engine` "
+        "for those that the engine gives.",
+    )
+    preview_no_new_privileges: bool = Field(
+        default=True,
+        description="Whether a setuid program such as `sudo` gains nothing in a preview.",
+    )
+    preview_refuse_setuid: bool = Field(
+        default=True,
+        description="Whether a preview can make no file setuid or setgid: a seccomp profile in place of the engine's.",
+    )
+    preview_read_only: bool = Field(
+        default=False,
+        description="Whether a preview can write only to the project's folder and to folders in memory.",
+    )
     preview_ready_pattern: str | None = Field(
         default=None,
         description="Regular expression for a line that says that the dev server is up, beside the known ones.",
@@ -169,11 +209,16 @@ class Settings(BaseModel):
     @field_validator("postgres_extensions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        return _names(value) if isinstance(value, str) else value
+
+    @field_validator("preview_capabilities", mode="before")
+    @classmethod
+    def _capabilities(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        words = _argv(value)
-        names = words.split(",") if isinstance(words, str) else words
-        return [name.strip() for name in names if name.strip()]
+        if value.strip() == "engine":
+            return None
+        return [] if value.strip() == "none" else _names(value)
 
     @field_validator("projects_dir", "host_workspace_dir", mode="before")
     @classmethod
@@ -253,6 +298,12 @@ def _argv(text: str) -> str | list[str]:
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             return words
     return text
+
+
+def _names(text: str) -> list[str]:
+    words = _argv(text)
+    names = words.split(",") if isinstance(words, str) else words
+    return [name.strip() for name in names if name.strip()]
 
 
 def _validated(values: dict[str, object]) -> Settings:

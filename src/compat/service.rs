@@ -11,6 +11,7 @@ use super::attempt::Attempt;
 use super::client::Client;
 use super::context::Context;
 use super::{status, streams};
+use crate::containment::Limits;
 use crate::database::Databases;
 use crate::engine::Workload;
 use crate::error::Error;
@@ -74,6 +75,11 @@ impl Previews for CompatService {
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {
+        if request.limits != Limits::default() {
+            let problem = "a supplied client makes containers as the older service did, without limits".to_owned();
+            let refused = Error::InvalidInput { field: "limits".to_owned(), problem };
+            return Box::pin(async { Err(refused) });
+        }
         Box::pin(self.start.call(request))
     }
 

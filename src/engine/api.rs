@@ -1,5 +1,6 @@
 //! The trait that every engine implements.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -31,6 +32,16 @@ pub trait Engine: Send + Sync + 'static {
     /// The engine's machine may have been started anew: what keeps previews apart is made sure of at the next
     /// [`Self::ensure_network`].
     async fn forget_rules(&self);
+
+    /// The names of the variables that the image sets.
+    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError>;
+
+    /// Whether a user's number inside is the same number on the engine's machine: not where the engine maps users, as one
+    /// without root does.
+    async fn keeps_user_ids(&self) -> Result<bool, EngineError>;
+
+    /// The engine's socket, where it is a file.
+    fn socket(&self) -> Option<&Path>;
 
     /// The workload of this name or id, None where there is none.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError>;

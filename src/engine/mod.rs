@@ -22,5 +22,5 @@ pub use error::EngineError;
 pub use locality::Locality;
 pub use network::{Attachment, Isolation, NetworkSpec, Peer};
 pub use spec::{ContainerSpec, Mount, PortRange, Publish, Resources, Secrets, Security};
-pub use streams::{Change, EngineEvent, LogChunk, LogChunks, LogStart, PullProgress};
+pub use streams::{Change, EngineEvent, LogChunk, LogChunks, LogStart, PullProgress, Silence};
 pub use workload::{RunId, State, Workload};

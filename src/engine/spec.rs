@@ -91,12 +91,18 @@ impl PortRange {
 /// How much a workload may use; None: as the engine has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// Bytes of memory.
+    /// Bytes of memory, without swap beside it.
     pub memory_bytes: Option<u64>,
+    /// The weight against others when CPUs are busy.
+    pub cpu_shares: Option<u32>,
     /// Thousandths of one CPU.
     pub cpu_millis: Option<u32>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Bytes of output that are kept; the oldest go.
+    pub log_bytes: Option<u64>,
+    /// Whether a process that crashes leaves no memory image: it would lie in the project's folder, or on the host.
+    pub no_core_dumps: bool,
 }
 
 /// What a workload may do; by default what the engine lets it.
@@ -108,8 +114,12 @@ pub struct Security {
     pub drop_capabilities: Vec<String>,
     /// Capabilities to keep of those.
     pub add_capabilities: Vec<String>,
+    /// Whether no file can be made setuid or setgid.
+    pub refuse_setuid: bool,
     /// Whether the image's own files are read-only.
     pub read_only_root: bool,
+    /// Folders in memory, writable for everybody.
+    pub scratch: Vec<String>,
     /// `uid:gid`; None: the image's own user.
     pub user: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! What an engine tells piece by piece: output, events, the progress of a pull.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::BoxStream;
 
@@ -17,7 +17,7 @@ pub struct LogChunk {
     pub stderr: bool,
     /// When the engine received it.
     pub at: Option<SystemTime>,
-    /// The bytes.
+    /// The bytes; none: a sign of life.
     pub bytes: Vec<u8>,
 }
 
@@ -35,6 +35,33 @@ impl LogStart {
     #[must_use]
     pub fn at(since: SystemTime) -> Self {
         Self { since: Some(since), tail: None }
+    }
+}
+
+/// A stream that was silent for so long is opened anew: some engines send no end of it (moby#37630).
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+/// So long where the output may have been rotated.
+const SILENCE_AFTER_ROTATION: Duration = Duration::from_secs(2);
+/// A stream with fewer bytes has not seen two rotations.
+const ROTATED_BYTES: usize = 256 << 10;
+
+/// How long a stream of output may be silent before it is opened anew. Engine 20.10 sends nothing more to a reader whose
+/// place in the output was rotated away.
+#[derive(Debug, Default)]
+pub struct Silence {
+    read: usize,
+}
+
+impl Silence {
+    /// A chunk came.
+    pub fn heard(&mut self, chunk: &LogChunk) {
+        self.read = self.read.saturating_add(chunk.bytes.len());
+    }
+
+    /// The longest silence that is waited for.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        if self.read < ROTATED_BYTES { LONGEST_SILENCE } else { SILENCE_AFTER_ROTATION }
     }
 }
 
@@ -77,4 +104,19 @@ pub struct PullProgress {
     pub current: Option<u64>,
     /// Bytes in all.
     pub total: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_saw_much_output_may_be_silent_for_a_short_time_only() {
+        let mut silence = Silence::default();
+        let chunk = LogChunk { stderr: false, at: None, bytes: vec![0; ROTATED_BYTES - 1] };
+        silence.heard(&chunk);
+        assert_eq!(silence.longest(), LONGEST_SILENCE);
+        silence.heard(&chunk);
+        assert_eq!(silence.longest(), SILENCE_AFTER_ROTATION);
+    }
 }

@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::errors::invalid;
+use super::settings::{BYTES, bytes_of};
+use crate::containment::{self, Limits};
 use crate::environment::Variables;
 use crate::id::PreviewId;
 use crate::preview::ContainerInfo;
@@ -70,6 +72,23 @@ pub(super) fn variables_dict<'py>(py: Python<'py>, variables: &Variables) -> PyR
         dict.set_item(name, value)?;
     }
     Ok(dict)
+}
+
+/// Memory in bytes or as a text, CPUs, and pids.
+pub(super) type LimitsTuple<'py> = (Option<Bound<'py, PyAny>>, Option<f64>, Option<Bound<'py, PyAny>>);
+
+/// What a start changes of the settings' limits.
+pub(super) fn limits(given: Option<LimitsTuple<'_>>) -> PyResult<Limits> {
+    let Some((memory, cpus, pids)) = given else { return Ok(Limits::default()) };
+    let memory = memory.map(|value| bytes_of(&value).ok_or_else(|| invalid("limits.memory", BYTES))).transpose()?;
+    let cpus = cpus.map(|cpus| {
+        containment::cpu_millis(cpus).ok_or_else(|| invalid("limits.cpus", "must be a number of CPUs from 0"))
+    });
+    let pids =
+        pids.map(|value| value.extract().map_err(|_| invalid("limits.pids", "must be between 0 and 4294967295")));
+    let limits = Limits { memory, cpu_millis: cpus.transpose()?, pids: pids.transpose()? };
+    limits.validate().map_err(|(field, problem)| invalid(field, problem))?;
+    Ok(limits)
 }
 
 /// How long to wait, from the arguments of the facade: seconds, None for ever.

@@ -16,6 +16,7 @@ use super::runtime::{Alive, handle};
 use super::settings;
 use super::streams::{Events, Logs};
 use crate::compat::CompatService;
+use crate::containment::Limits;
 use crate::database::{Databases, PostgresServer};
 use crate::engine::EngineAddress;
 use crate::error::Error;
@@ -74,8 +75,9 @@ impl Core {
     }
 
     /// The URL of the preview, started or found running. `ready`: wait until it is ready, for so many seconds (None for
-    /// ever), and whether a compile error ends that.
-    #[pyo3(signature = (project_id, name, variables, ready=None, call=None))]
+    /// ever), and whether a compile error ends that. `limits`: memory, CPUs and pids in place of the settings'.
+    #[pyo3(signature = (project_id, name, variables, ready=None, limits=None, call=None))]
+    #[expect(clippy::too_many_arguments, reason = "the facade's keywords, one each")]
     fn start<'py>(
         &self,
         py: Python<'py>,
@@ -83,11 +85,13 @@ impl Core {
         name: &str,
         variables: Option<&Bound<'py, PyAny>>,
         ready: Option<(Option<f64>, bool)>,
+        limits: Option<arguments::LimitsTuple<'py>>,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (id, variables) = (self.id(project_id, name)?, arguments::variables(variables)?);
         let until_ready = ready.map(|(timeout, fail)| wait_options(timeout, fail)).transpose()?;
-        let request = StartRequest { id, variables, hooks: call.and_then(HookCall::hooks), until_ready };
+        let (limits, hooks) = (arguments::limits(limits)?, call.and_then(HookCall::hooks));
+        let request = StartRequest { id, variables, limits, hooks, until_ready };
         let started = in_runtime(|| self.service.start(request))?;
         plain(py, async move { started.await.map(|started| started.url) })
     }
@@ -146,7 +150,7 @@ impl Core {
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (id, hooks) = (self.id(project_id, name)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { id, variables: Vec::new(), hooks, until_ready: None };
+        let request = StartRequest { id, variables: Vec::new(), limits: Limits::default(), hooks, until_ready: None };
         let restarted = in_runtime(|| self.service.restart(request))?;
         plain(py, async move { restarted.await.map(|started| started.url) })
     }

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 use secrecy::SecretString;
 
 use super::errors::raise;
+use crate::containment::{self, Containment, User};
 use crate::error::Error;
 use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
 
@@ -36,9 +37,25 @@ impl<'py> Fields<'_, 'py> {
         self.optional(field)?.ok_or_else(|| wrong(field, "is missing"))
     }
 
+    /// A number of bytes, or a text such as `2g`.
+    fn bytes(&self, field: &'static str) -> PyResult<u64> {
+        let value = self.get(field)?.ok_or_else(|| wrong(field, "is missing"))?;
+        bytes_of(&value).ok_or_else(|| wrong(field, BYTES))
+    }
+
     fn seconds(&self, field: &'static str) -> PyResult<Duration> {
         Duration::try_from_secs_f64(self.required(field)?)
             .map_err(|_| wrong(field, "must be a number of seconds from 0"))
+    }
+}
+
+pub(super) const BYTES: &str = "must be a number of bytes, or one with k, m or g: 512m";
+
+/// A number of bytes, or a text such as `2g`.
+pub(super) fn bytes_of(value: &Bound<'_, PyAny>) -> Option<u64> {
+    match value.extract::<u64>() {
+        Ok(bytes) => Some(bytes),
+        Err(_) => containment::bytes(&value.extract::<String>().ok()?),
     }
 }
 
@@ -89,6 +106,7 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "never" => PullPolicy::Never,
             _ => return Err(wrong("preview_pull_policy", "must be 'missing', 'always' or 'never'")),
         },
+        containment: containment(&fields)?,
         preview_ready_pattern: fields.optional::<String>("preview_ready_pattern")?.filter(|text| !text.is_empty()),
         preview_error_pattern: fields.optional::<String>("preview_error_pattern")?.filter(|text| !text.is_empty()),
         engine_timeout: fields.seconds("engine_timeout")?,
@@ -96,6 +114,22 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
         engine_heartbeat_timeout: fields.seconds("engine_heartbeat_timeout")?,
         postgres: postgres(&fields)?,
         postgres_required: fields.required("postgres_required")?,
+    })
+}
+
+fn containment(fields: &Fields<'_, '_>) -> PyResult<Containment> {
+    let cpus = containment::cpu_millis(fields.required("preview_cpus")?);
+    Ok(Containment {
+        memory: fields.bytes("preview_memory")?,
+        cpu_shares: fields.required("preview_cpu_shares")?,
+        cpu_millis: cpus.ok_or_else(|| wrong("preview_cpus", "must be a number of CPUs from 0"))?,
+        pids: fields.required("preview_pids")?,
+        log_size: fields.bytes("preview_log_size")?,
+        user: User::from_setting(&fields.required::<String>("preview_user")?),
+        capabilities: fields.optional("preview_capabilities")?,
+        no_new_privileges: fields.required("preview_no_new_privileges")?,
+        refuse_setuid: fields.required("preview_refuse_setuid")?,
+        read_only: fields.required("preview_read_only")?,
     })
 }
 

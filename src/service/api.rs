@@ -12,6 +12,7 @@ use super::common::Common;
 use super::events::Subscription;
 use super::hooks::Hooks;
 use super::log_queue::LogReader;
+use crate::containment::Limits;
 use crate::database::Owned;
 use crate::environment::Variables;
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct StartRequest {
     pub id: PreviewId,
     /// The caller's variables; they win over all others.
     pub variables: Variables,
+    /// What its container may use, in place of the settings. A container that runs keeps its own.
+    pub limits: Limits,
     /// The steps that Python replaces.
     pub hooks: Option<Arc<dyn Hooks>>,
     /// Wait until it is ready, and fail if it cannot become it any more.

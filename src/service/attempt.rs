@@ -1,12 +1,13 @@
 //! One attempt of a start: finds the container and adopts it, or makes one. Whoever loses a race looks again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::api::{StartRequest, WaitOptions};
+use super::contain::Contained;
 use super::context::{Context, MAX_RACES, POLL, UNSTARTED_TIMEOUT};
 use super::create::{Create, Made};
 use super::hooks::{HookAnswer, HookRequest, ask};
@@ -128,7 +129,9 @@ impl Attempt {
         dead: Option<Workload>,
     ) -> Result<Outcome, Error> {
         let id = &request.id;
-        let folder = self.folder(id).await?;
+        let here = folder::resolve(&self.context.settings().projects_dir, id).await?;
+        let folder = self.folder(id, &here).await?;
+        let contained = Contained::decide(&self.context, request, &here).await?;
         let operation = self.context.store().begin_operation(id, Phase::Creating);
         if let Some(dead) = dead {
             log::info!(target: "kosuke_docker::service", "{id}: removing container {} that does not run", dead.name);
@@ -136,12 +139,14 @@ impl Attempt {
             removed.map_err(|source| Error::engine("remove", Some(id), source))?;
             self.context.store().observe_absence(id, std::time::Instant::now());
         }
-        let prepared = tokio::select! {
+        let mut prepared = tokio::select! {
             () = wait_unwanted(&self.context.common, shared) => return Err(Error::abandoned(id)),
             prepared = self.preparation.prepare(request, &operation) => prepared?,
         };
+        contained.complete(&self.context, request, &mut prepared.environment).await?;
         let ports = self.host_ports(request).await?;
-        let made = self.create.call(id, &prepared, folder, ports, || is_unwanted(&self.context.common, shared)).await?;
+        let unwanted = || is_unwanted(&self.context.common, shared);
+        let made = self.create.call(id, &prepared, &contained, folder, ports, unwanted).await?;
         let workload = match made {
             Made::Container(workload) => workload,
             Made::LostRace(words) => return Ok(Outcome::LostRace(words)),
@@ -160,19 +165,25 @@ impl Attempt {
     }
 
     /// The project's folder as the engine's machine knows it.
-    async fn folder(&self, id: &PreviewId) -> Result<PathBuf, Error> {
-        let settings = self.context.settings();
-        let folder = folder::resolve(&settings.projects_dir, id).await?;
-        if let Some(workspace) = &settings.host_workspace_dir {
-            return Ok(workspace.join(folder::in_workspace(&settings.projects_dir, id)));
-        }
-        let path = self.context.engine.locality().engine_path(&folder).await;
-        let path = path.map_err(|source| Error::engine("folder", Some(id), source))?;
-        path.ok_or_else(|| Error::ProjectFolder {
+    async fn folder(&self, id: &PreviewId, here: &Path) -> Result<PathBuf, Error> {
+        let (settings, engine) = (self.context.settings(), &self.context.engine);
+        let wrong = |path: &Path, problem: &str| Error::ProjectFolder {
             preview: id.clone(),
-            path: folder,
-            problem: "is in this container only: mount PROJECTS_DIR from the host, or set HOST_WORKSPACE_DIR".into(),
-        })
+            path: path.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let path = if let Some(workspace) = &settings.host_workspace_dir {
+            workspace.join(folder::in_workspace(&settings.projects_dir, id))
+        } else {
+            let path = engine.locality().engine_path(here).await;
+            let path = path.map_err(|source| Error::engine("folder", Some(id), source))?;
+            let inside = "is in this container only: mount PROJECTS_DIR from the host, or set HOST_WORKSPACE_DIR";
+            path.ok_or_else(|| wrong(here, inside))?
+        };
+        if folder::holds_engine(here, engine.socket()) || folder::holds_engine(&path, None) {
+            return Err(wrong(&path, "holds the engine's socket: who reaches it is root on the host"));
+        }
+        Ok(path)
     }
 
     async fn host_ports(&self, request: &StartRequest) -> Result<PortRange, Error> {

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::contain::Contained;
 use super::context::Context;
 use super::ports::start_on_free_port;
 use super::prepare::{DatabaseOutcome, Prepared};
-use crate::engine::{ContainerSpec, EngineError, Mount, PortRange, Publish, Resources, Secrets, Security, Workload};
+use crate::engine::{ContainerSpec, EngineError, Mount, PortRange, Publish, Secrets, Workload};
 use crate::error::Error;
 use crate::id::{LABEL_ISOLATION, LABEL_START, PreviewId};
 
@@ -36,13 +37,14 @@ impl Create {
         &self,
         id: &PreviewId,
         prepared: &Prepared,
+        held: &Contained,
         folder: PathBuf,
         ports: PortRange,
         unwanted: impl Fn() -> bool + Send + Sync,
     ) -> Result<Made, Error> {
         let token = format!("{:016x}", fastrand::u64(..));
         let owner = self.context.ownership.owner();
-        let mut spec = self.spec(id, prepared, folder, ports);
+        let mut spec = self.spec(id, prepared, held, folder, ports);
         let database_name = self.context.common.databases.name(id);
         spec.labels = prepared.labels(id, owner, &database_name, &token);
         let secrets = spec.secrets();
@@ -79,7 +81,14 @@ impl Create {
         }
     }
 
-    fn spec(&self, id: &PreviewId, prepared: &Prepared, folder: PathBuf, ports: PortRange) -> ContainerSpec {
+    fn spec(
+        &self,
+        id: &PreviewId,
+        prepared: &Prepared,
+        held: &Contained,
+        folder: PathBuf,
+        ports: PortRange,
+    ) -> ContainerSpec {
         let settings = self.context.settings();
         ContainerSpec {
             name: self.context.store().name(id),
@@ -96,8 +105,8 @@ impl Create {
             }],
             // Without it `sh` is PID 1, ignores SIGTERM, and every stop takes the whole grace period.
             init: true,
-            resources: Resources::default(),
-            security: Security::default(),
+            resources: held.resources,
+            security: held.security.clone(),
             ..ContainerSpec::default()
         }
     }

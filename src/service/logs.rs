@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::context::{Context, POLL};
 use super::log_queue::{LineJoiner, LogReader, LogWriter, open};
-use crate::engine::{EngineError, LogStart, Workload};
+use crate::engine::{EngineError, LogStart, Silence, Workload};
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::Phase;
@@ -18,9 +18,9 @@ use crate::sync::START_TOLERANCE;
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// After the end of a container's output: somebody else may be restarting it.
 const RESTART_TIMEOUT: Duration = Duration::from_millis(350);
-/// How long the next of the last lines of a container that ended may take: there may be many of them.
-const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
-/// A stream that was silent for so long is opened anew, from where it was.
+/// How long the next of the last lines of a container that ended may take: a busy engine first reads all that it keeps.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the next of the lines that are there may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// See the module.
@@ -69,7 +69,7 @@ impl Reading<'_> {
         };
         let mut start = LogStart { since: None, tail };
         loop {
-            let broke = self.read_run(&workload, start, follow, IDLE_TIMEOUT).await;
+            let broke = self.read_run(&workload, start, follow, (!follow).then_some(IDLE_TIMEOUT)).await;
             if !follow {
                 self.joiner.finish(self.writer);
                 return broke.map_or(Ok(()), |source| Err(failed(source)));
@@ -106,7 +106,7 @@ impl Reading<'_> {
     async fn read_last_lines(&mut self, workload: &Workload, mut start: LogStart) {
         loop {
             let before = self.joiner.last();
-            let _whatever_it_ended_with = self.read_run(workload, start, false, LAST_LINES_TIMEOUT).await;
+            let _whatever_it_ended_with = self.read_run(workload, start, false, Some(LAST_LINES_TIMEOUT)).await;
             match self.joiner.last() {
                 Some(last) if self.joiner.last() > before => start = LogStart::at(last + Duration::from_nanos(1)),
                 _ => return,
@@ -115,18 +115,21 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads until the stream ends, or says nothing for `idle`; what it broke with, if it did.
+    /// Reads until the stream ends, or says nothing for `idle` (None: as long as a stream of an engine may); what it broke with, if it did.
     async fn read_run(
         &mut self,
         workload: &Workload,
         start: LogStart,
         follow: bool,
-        idle: Duration,
+        idle: Option<Duration>,
     ) -> Option<EngineError> {
         let mut chunks = self.context.engine.logs(&workload.run, start, follow);
+        let mut silence = Silence::default();
         loop {
-            match tokio::time::timeout(idle, chunks.next()).await {
+            match tokio::time::timeout(idle.unwrap_or_else(|| silence.longest()), chunks.next()).await {
+                Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
                 Ok(Some(Ok(chunk))) => {
+                    silence.heard(&chunk);
                     self.joiner.chunk(&chunk, self.writer);
                     self.writer.relax().await;
                 }

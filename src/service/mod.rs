@@ -2,7 +2,7 @@
 //!
 //! - `api`: the trait `Previews`, which this service and the one on a docker-py-compatible client implement
 //! - `previews`: the service on an engine; `context`: what its use cases share
-//! - `start` (with `attempt`, `create`, `prepare` and `ports`), `restart`, `stop`, `status`, `list`, `wait`, `logs` (with
+//! - `start` (with `attempt`, `create`, `contain`, `prepare` and `ports`), `restart`, `stop`, `status`, `list`, `wait`, `logs` (with
 //!   `log_queue`), `events`, `sweep`, `image`: one verb each
 //! - `common`: what does not depend on what runs the previews; `database` (with `orphans` and `passwords`): what can be
 //!   done with their databases; `operations`: one operation on a preview after the other; `phrases`: the older
@@ -14,6 +14,7 @@
 mod api;
 mod attempt;
 mod common;
+mod contain;
 mod context;
 mod create;
 mod database;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::edits::Edits;
 use super::page::PageProbe;
-use crate::engine::{Engine, EngineError, LogChunk, LogStart, Workload};
+use crate::engine::{Engine, EngineError, LogChunk, LogStart, Silence, Workload};
 use crate::id::PreviewId;
 use crate::readiness::{Classifier, LineSplitter, Patterns, Readiness, Signal, without_passwords};
 use crate::settings::Settings;
@@ -19,8 +19,6 @@ use crate::state::{Ending, Run, Store};
 pub(crate) const START_TOLERANCE: Duration = Duration::from_millis(200);
 /// After the log stream broke.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-/// A stream that was silent for so long is opened anew: some engines send no end of it (moby#37630).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// When output about an error has been quiet for so long, it is taken to be whole.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// Of what a container printed before this process came to it, so much is read.
@@ -115,10 +113,15 @@ impl Monitor {
 
     async fn read(&self, id: &PreviewId, run: &Run, reader: &mut OutputReader, start: LogStart, follow: bool) {
         let mut chunks = self.engine.logs(run.id(), start, follow);
+        let mut silence = Silence::default();
         loop {
-            let timeout = if reader.classifier.is_open() { REPORT_PAUSE } else { IDLE_TIMEOUT };
+            let timeout = if reader.classifier.is_open() { REPORT_PAUSE } else { silence.longest() };
             match tokio::time::timeout(timeout, chunks.next()).await {
-                Ok(Some(Ok(chunk))) => self.record(run, reader.chunk(&chunk)),
+                Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
+                Ok(Some(Ok(chunk))) => {
+                    silence.heard(&chunk);
+                    self.record(run, reader.chunk(&chunk));
+                }
                 Err(_) if timeout == REPORT_PAUSE => self.record(run, reader.flush()),
                 Ok(Some(Err(error))) if !matches!(error, EngineError::NotFound(_)) => {
                     log::debug!(target: "kosuke_docker::monitor", "{id}: the log stream broke: {error}");

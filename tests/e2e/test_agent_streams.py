@@ -8,6 +8,9 @@ import gc
 import importlib.util
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +25,8 @@ from waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60
+TOKEN = "a-token-of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("example_agent", path)
     assert spec is not None
     assert spec.loader is not None
+    monkeypatch.setenv("AGENT_TOKEN", TOKEN)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.2)
@@ -47,7 +53,8 @@ async def agent(world: Any, app: ModuleType) -> AsyncIterator[httpx.AsyncClient]
     serving = asyncio.create_task(server.serve())
     try:
         await eventually(lambda: server.started or serving.done())
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+        base = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=base, timeout=PATIENCE, trust_env=False, headers=AUTHORIZATION) as client:
             yield client
     finally:
         server.should_exit = True
@@ -164,3 +171,76 @@ async def test_the_page_is_there_and_hides_no_route(agent: httpx.AsyncClient) ->
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert (await agent.get("/api/preview/7")).json() is None
     assert (await agent.get("/api/preview/events?project_id=x")).status_code == 422
+
+
+FORM = "application/x-www-form-urlencoded"
+SIMPLE = [FORM, "text/plain", "multipart/form-data; boundary=x", ""]
+"""What a page of another site can send without asking first: https://fetch.spec.whatwg.org/#cors-safelisted-request-header"""
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+async def test_a_page_of_another_site_can_start_and_stop_nothing(
+    world: Any, agent: httpx.AsyncClient, kind: str
+) -> None:
+    world.project(1)
+    world.project(2)
+    assert (await agent.post("/api/preview/start", json={"project_id": 1})).status_code == 200
+    headers = {"Origin": "http://other.example", **({"Content-Type": kind} if kind else {})}
+    for path, project in (("start", 2), ("stop", 1), ("stop-all", 1)):
+        request = agent.build_request("POST", f"/api/preview/{path}", content=f'{{"project_id": {project}}}')
+        # A browser sends the header for no other site.
+        del request.headers["Authorization"]
+        request.headers.update(headers)
+        answer = await agent.send(request)
+        assert answer.status_code == 401, path
+        assert "access-control-allow-origin" not in answer.headers
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    preflight = await agent.options("/api/preview/start", headers={**headers, **asked})
+    assert preflight.status_code >= 400
+    assert "access-control-allow-headers" not in preflight.headers
+    assert [container.name for container in world.containers()] == [f"{world.prefix}1"]
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer", "Bearer wrong", TOKEN, f"Basic {TOKEN}", "Bearer \xff", f"bearer {TOKEN}x"]
+)
+async def test_without_the_token_nothing_is_done_or_told(world: Any, agent: httpx.AsyncClient, sent: str) -> None:
+    world.project(1)
+    headers = {b"Authorization": sent.encode("latin-1")}
+    for path in ("start", "stop", "stop-all"):
+        answer = await agent.post(f"/api/preview/{path}", json={"project_id": 1}, headers=headers)
+        assert answer.status_code == 401
+        assert TOKEN not in answer.text
+    for path in ("events", "1", "1/logs", "status/1"):
+        assert (await agent.get(f"/api/preview/{path}", headers=headers)).status_code == 401
+    assert world.containers() == []
+
+
+@pytest.mark.parametrize(
+    "host", ["other.example", "other.example:80", "127.0.0.1.other.example", "localhost.other.example"]
+)
+async def test_another_name_that_leads_here_is_refused(world: Any, agent: httpx.AsyncClient, host: str) -> None:
+    world.project(1)
+    for path in ("/", "/health", "/api/preview/1"):
+        assert (await agent.get(path, headers={"Host": host})).status_code == 400
+    answer = await agent.post("/api/preview/start", json={"project_id": 1}, headers={"Host": host})
+    assert answer.status_code == 400
+    assert world.containers() == []
+
+
+async def test_the_page_holds_no_token_and_stands_in_no_frame(agent: httpx.AsyncClient) -> None:
+    page = await agent.get("/")
+    assert TOKEN not in page.text
+    assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert "set-cookie" not in page.headers
+
+
+@pytest.mark.parametrize("token", ["", "short"])
+def test_an_agent_without_a_token_does_not_start(token: str) -> None:
+    agent = ROOT / "examples" / "agent"
+    command = [sys.executable, "-c", "import app"]
+    done = subprocess.run(
+        command, cwd=agent, env={**os.environ, "AGENT_TOKEN": token}, capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert b"AGENT_TOKEN must have" in done.stderr

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = "cd /app && npm run dev -- -H 0.0.0.0"
 PATIENCE = 60
+TOKEN = "a-token-of-the-tests"
 VERSIONS = (None, *nextjs.OTHERS) if os.environ.get("KOSUKE_SOAK") else (None,)
 """The example's own; every one in `make soak`."""
 
@@ -37,8 +38,11 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[br
 
 
 @pytest.fixture
-async def agent(world: Any, postgres: dict[str, Any], run_python: Callable[..., Any]) -> str:
+async def agent(
+    world: Any, postgres: dict[str, Any], run_python: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> str:
     """The example agent's address, in a process of its own. By number: so the preview's frame is of another site."""
+    monkeypatch.setenv("AGENT_TOKEN", TOKEN)
     port = services.free_port()
     script = AGENT.format(folder=str(ROOT / "examples" / "agent"), port=port)
     process = run_python(script, world.settings(**postgres, preview_command=COMMAND))
@@ -78,7 +82,7 @@ async def test_a_person_sees_the_page_its_error_and_the_mended_page(
 ) -> None:
     source = nextjs.copy(world.folder / str(project_id), version) / "app" / "page.js"
     source.write_text(PAGE)
-    page = await chromium.visit(f"{agent}/?project_id={project_id}")
+    page = await chromium.visit(f"{agent}/?project_id={project_id}#token={TOKEN}")
     await page.until(f"document.readyState === 'complete' && {PHASE} === 'none'")
 
     await page.evaluate("document.querySelector('button[type=submit]').click()")

@@ -24,6 +24,7 @@ from docker import DockerClient
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOCKET = "/var/run/docker.sock"
 PASSWORD = "compose-password"
+TOKEN = "a-token-of-the-deployment"
 PATIENCE = 60
 ROUNDS = 40
 
@@ -78,6 +79,7 @@ class Deployment:
             "PREVIEW_NETWORK": f"{self.project}_default",
             "PREVIEW_PULL_POLICY": "never",
             "POSTGRES_PASSWORD": PASSWORD,
+            "AGENT_TOKEN": TOKEN,
             **changes,
         }
 
@@ -121,7 +123,8 @@ class Deployment:
         """One request on a connection of its own, so that either worker may take it."""
         self.agent.reload()
         [binding] = self.agent.attrs["NetworkSettings"]["Ports"]["8000/tcp"]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{binding['HostPort']}", timeout=60) as client:
+        base, headers = f"http://127.0.0.1:{binding['HostPort']}", {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=60) as client:
             return await client.request(method, path, json=body or None)
 
     async def through_both_workers(self, method: str, path: str, **body: Any) -> list[httpx.Response]:

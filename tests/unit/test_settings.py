@@ -33,6 +33,16 @@ DEFAULTS: dict[str, Any] = {
     "preview_warmup_timeout": 60.0,
     "preview_stop_timeout": 5.0,
     "preview_pull_policy": "missing",
+    "preview_memory": "2g",
+    "preview_cpu_shares": 512,
+    "preview_cpus": 0.0,
+    "preview_pids": 512,
+    "preview_log_size": "30m",
+    "preview_user": "auto",
+    "preview_capabilities": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
+    "preview_no_new_privileges": True,
+    "preview_refuse_setuid": True,
+    "preview_read_only": False,
     "preview_ready_pattern": None,
     "preview_error_pattern": None,
     "engine_timeout": 60.0,
@@ -75,6 +85,16 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "preview_warmup_timeout": ("90", 90.0),
     "preview_stop_timeout": ("7", 7.0),
     "preview_pull_policy": ("never", "never"),
+    "preview_memory": ("512m", "512m"),
+    "preview_cpu_shares": ("1024", 1024),
+    "preview_cpus": ("1.5", 1.5),
+    "preview_pids": ("0", 0),
+    "preview_log_size": ("0", "0"),
+    "preview_user": ("1000:1000", "1000:1000"),
+    "preview_capabilities": ("CHOWN, NET_RAW", ["CHOWN", "NET_RAW"]),
+    "preview_no_new_privileges": ("false", False),
+    "preview_refuse_setuid": ("0", False),
+    "preview_read_only": ("true", True),
     "preview_ready_pattern": ("^up$", "^up$"),
     "preview_error_pattern": ("^broken", "^broken"),
     "engine_timeout": ("1.5", 1.5),
@@ -116,6 +136,17 @@ WRONG: list[tuple[str, str]] = [
     ("preview_warmup_timeout", "soon"),
     ("preview_stop_timeout", "nan"),
     ("preview_pull_policy", "sometimes"),
+    ("preview_memory", "lots"),
+    ("preview_memory", "1k"),
+    ("preview_memory", "-1"),
+    ("preview_cpu_shares", "1"),
+    ("preview_cpus", "-1"),
+    ("preview_cpus", "nan"),
+    ("preview_pids", "-1"),
+    ("preview_log_size", "100k"),
+    ("preview_user", "a:b:c"),
+    ("preview_capabilities", "ALL"),
+    ("preview_capabilities", "chown"),
     ("preview_ready_pattern", "("),
     ("preview_error_pattern", "["),
     ("engine_timeout", "0"),
@@ -176,6 +207,22 @@ def test_no_postgres_host_no_databases(given: dict[str, str] | None) -> None:
 )
 def test_a_json_list_is_argv(text: str, command: str | list[str]) -> None:
     assert Settings.from_env({"PREVIEW_COMMAND": text}).preview_command == command
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("none", []), ("engine", None), ('["KILL"]', ["KILL"]), ("KILL,", ["KILL"])]
+)
+def test_capabilities_have_two_words_of_their_own(text: str, kept: list[str] | None) -> None:
+    assert Settings.from_env({"PREVIEW_CAPABILITIES": text}).preview_capabilities == kept
+
+
+@pytest.mark.parametrize(("value", "problem"), [(536870912, None), (1, "at least 6m"), (True, "bool")])
+def test_memory_may_be_a_number(value: int, problem: str | None) -> None:
+    if problem is None:
+        assert Settings(preview_memory=value).preview_memory == value
+    else:
+        with pytest.raises(ValidationError, match="preview_memory"):
+            Settings(preview_memory=value)
 
 
 def test_the_projects_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +377,7 @@ def test_configure_refuses_what_is_wrong_and_keeps_what_was() -> None:
 def test_each_field_is_described_in_one_sentence(name: str) -> None:
     field = Settings.model_fields[name]
     assert re.fullmatch(r"[A-Z][^.]+(\.\S[^.]*)*\.", field.description or "")
-    if field.annotation is float:
+    if field.annotation is float and name != "preview_cpus":
         assert (field.description or "").startswith("Seconds ")
 
 

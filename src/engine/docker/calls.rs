@@ -1,6 +1,7 @@
 //! [`Engine`] on a Docker Engine (or a podman that speaks its API), through bollard.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use bollard::query_parameters::{
 };
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
 
 use super::address::EngineAddress;
 use super::client::Client;
@@ -45,6 +47,8 @@ pub struct DockerEngine {
     networks: Networks,
     isolations: Isolations,
     locality: DockerLocality,
+    /// Asked once: an engine that is set up otherwise is another one.
+    keeps_user_ids: OnceCell<bool>,
 }
 
 impl DockerEngine {
@@ -53,7 +57,8 @@ impl DockerEngine {
     pub fn new(address: EngineAddress, timeout: Duration) -> Self {
         let client = Arc::new(Client::new(address, timeout));
         let locality = DockerLocality::new(Arc::clone(&client));
-        Self { networks: Networks::default(), isolations: Isolations::default(), locality, client }
+        let (networks, isolations) = (Networks::default(), Isolations::default());
+        Self { networks, isolations, locality, keeps_user_ids: OnceCell::new(), client }
     }
 }
 
@@ -95,6 +100,27 @@ impl Engine for DockerEngine {
             Ok(_) => Ok(true),
             Err(EngineError::NotFound(_) | EngineError::ImageNotFound(_)) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError> {
+        let image = image.to_owned();
+        let found = self.client.call(|docker| async move { docker.inspect_image(&image).await }).await?;
+        Ok(mapping::variable_names(found))
+    }
+
+    async fn keeps_user_ids(&self) -> Result<bool, EngineError> {
+        let ask = || async {
+            let info = self.client.call(|docker| async move { docker.info().await }).await?;
+            Ok(mapping::keeps_user_ids(&info.security_options.unwrap_or_default()))
+        };
+        self.keeps_user_ids.get_or_try_init(ask).await.copied()
+    }
+
+    fn socket(&self) -> Option<&Path> {
+        match self.client.address() {
+            EngineAddress::Unix(path) => Some(path),
+            _ => None,
         }
     }
 
@@ -214,13 +240,17 @@ impl Engine for DockerEngine {
         }
         if let Some(moment) = start.since {
             let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            // bollard sends whole seconds: what came earlier in this one is dropped below.
+            // bollard sends whole seconds: what came earlier in this one is emptied below. That may be a lot, and who reads
+            // must not take the time that it needs for silence.
             options = options.since(i32::try_from(seconds).unwrap_or(0));
         }
         let stream = docker.logs(&run.task, Some(options.build())).map_err(translate);
-        let chunks = stream.map_ok(mapping::chunk).try_filter(move |chunk| {
-            let wanted = start.since.is_none_or(|moment| chunk.at.is_none_or(|at| at >= moment));
-            async move { wanted }
+        let chunks = stream.map_ok(move |output| {
+            let mut chunk = mapping::chunk(output);
+            if start.since.is_some_and(|moment| chunk.at.is_some_and(|at| at < moment)) {
+                chunk.bytes.clear();
+            }
+            chunk
         });
         chunks.boxed()
     }

@@ -8,12 +8,14 @@ use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, CreateImageInfo,
-    EndpointSettings, EventMessage, HostConfig, Mount as EngineMount, MountType, PortBinding,
+    EndpointSettings, EventMessage, HostConfig, HostConfigLogConfig, ImageInspect, Mount as EngineMount, MountType,
+    PortBinding, ResourcesUlimits,
 };
 use secrecy::ExposeSecret;
 
+use super::seccomp;
 use crate::credentials::RegistryLogin;
-use crate::engine::spec::{ContainerSpec, Mount, Publish};
+use crate::engine::spec::{ContainerSpec, Mount, Publish, Security};
 use crate::engine::streams::{Change, EngineEvent, LogChunk, PullProgress};
 use crate::engine::workload::{RunId, State, Workload};
 use crate::preview::Endpoint;
@@ -21,6 +23,11 @@ use crate::preview::Endpoint;
 const NANOS: u32 = 1_000_000_000;
 /// Nanoseconds of CPU time in a thousandth of one CPU's second.
 const NANOS_PER_MILLI_CPU: i64 = 1_000_000;
+
+/// Over how many files the kept output is spread: at the least all but one of them are full.
+const LOG_FILES: u64 = 3;
+/// As a folder that programs are run in: package managers do.
+const SCRATCH: &str = "rw,exec,nosuid,nodev,mode=1777";
 
 /// The body of a create.
 pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
@@ -48,15 +55,51 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         network_mode: spec.network.clone(),
         port_bindings: Some(bindings.collect()),
         init: spec.init.then_some(true),
-        memory: resources.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        memory: resources.memory_bytes.map(signed),
+        // Together: no swap.
+        memory_swap: resources.memory_bytes.map(signed),
+        cpu_shares: resources.cpu_shares.map(i64::from),
         nano_cpus: resources.cpu_millis.map(|millis| i64::from(millis) * NANOS_PER_MILLI_CPU),
         pids_limit: resources.pids.map(i64::from),
-        security_opt: security.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+        ulimits: resources.no_core_dumps.then(|| vec![no_core_dumps()]),
+        log_config: resources.log_bytes.map(log_config),
+        security_opt: some(&security_options(security)),
         cap_drop: some(&security.drop_capabilities),
         cap_add: some(&security.add_capabilities),
         readonly_rootfs: security.read_only_root.then_some(true),
+        tmpfs: (!security.scratch.is_empty()).then(|| {
+            let folders = security.scratch.iter();
+            folders.map(|folder| (folder.clone(), SCRATCH.to_owned())).collect()
+        }),
         ..Default::default()
     }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn no_core_dumps() -> ResourcesUlimits {
+    ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }
+}
+
+fn log_config(bytes: u64) -> HostConfigLogConfig {
+    let options = [("max-size", bytes / LOG_FILES), ("max-file", LOG_FILES)];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(options.map(|(name, value)| (name.to_owned(), value.to_string())).into()),
+    }
+}
+
+fn security_options(security: &Security) -> Vec<String> {
+    let mut options = Vec::new();
+    if security.no_new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    if security.refuse_setuid {
+        options.push(format!("seccomp={}", seccomp::PROFILE));
+    }
+    options
 }
 
 fn binding(publish: &Publish) -> PortBinding {
@@ -73,6 +116,20 @@ fn mount(mount: &Mount) -> EngineMount {
         target: Some(mount.target.clone()),
         ..Default::default()
     }
+}
+
+/// The names of the variables that an image sets.
+pub(super) fn variable_names(image: ImageInspect) -> Vec<String> {
+    let variables = image.config.and_then(|config| config.env).unwrap_or_default().into_iter();
+    variables.filter_map(|variable| Some(variable.split_once('=')?.0.to_owned())).collect()
+}
+
+/// <https://docs.docker.com/engine/security/userns-remap/>, <https://docs.docker.com/engine/security/rootless/>
+pub(super) fn keeps_user_ids(security_options: &[String]) -> bool {
+    !security_options
+        .iter()
+        .flat_map(|option| option.split(','))
+        .any(|part| matches!(part, "name=userns" | "name=rootless"))
 }
 
 /// What to log in to a registry with.
@@ -255,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_maps_users_says_so() {
+        let keeps = |options: &[&str]| keeps_user_ids(&options.iter().map(|&text| text.to_owned()).collect::<Vec<_>>());
+        assert!(keeps(&["name=seccomp,profile=default", "name=cgroupns"]) && keeps(&[]));
+        assert!(!keeps(&["name=seccomp,profile=default", "name=rootless"]) && !keeps(&["name=userns"]));
+    }
+
+    #[test]
     fn never_started_is_no_time() {
         assert_eq!(parse_time("0001-01-01T00:00:00Z"), None);
         assert!(parse_time("2026-11-23T16:48:10.8Z").is_some());
@@ -274,10 +338,19 @@ mod tests {
                 host_ports: PortRange { first: 3000, last: 4000 },
             }],
             init: true,
-            resources: Resources { memory_bytes: Some(1 << 30), cpu_millis: Some(1500), pids: Some(64) },
+            resources: Resources {
+                memory_bytes: Some(1 << 30),
+                cpu_shares: Some(512),
+                cpu_millis: Some(1500),
+                pids: Some(64),
+                log_bytes: Some(30 << 20),
+                no_core_dumps: true,
+            },
             security: Security {
                 no_new_privileges: true,
                 drop_capabilities: vec!["ALL".into()],
+                refuse_setuid: true,
+                scratch: vec!["/tmp".into()],
                 ..Security::default()
             },
             ..ContainerSpec::default()
@@ -285,6 +358,14 @@ mod tests {
         let host = body(&spec).host_config.unwrap_or_default();
         assert_eq!((host.memory, host.nano_cpus, host.pids_limit), (Some(1 << 30), Some(1_500_000_000), Some(64)));
         assert_eq!((host.init, host.cap_drop), (Some(true), Some(vec!["ALL".to_owned()])));
+        assert_eq!((host.memory_swap, host.cpu_shares), (Some(1 << 30), Some(512)));
+        let log = host.log_config.unwrap_or_default();
+        assert_eq!(log.config.and_then(|options| options.get("max-size").cloned()), Some((10 << 20).to_string()));
+        let options = host.security_opt.unwrap_or_default();
+        assert!(options[0] == "no-new-privileges" && options[1].starts_with("seccomp={"), "{options:?}");
+        assert!(host.tmpfs.is_some_and(|folders| folders.contains_key("/tmp")));
+        let core = host.ulimits.unwrap_or_default();
+        assert_eq!(core.first().and_then(|limit| limit.hard), Some(0));
         let ports = host.port_bindings.and_then(|mut ports| ports.remove("3000/tcp").flatten()).unwrap_or_default();
         assert_eq!(ports.first().and_then(|port| port.host_port.as_deref()), Some("3000-4000"));
     }

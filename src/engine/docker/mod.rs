@@ -2,6 +2,7 @@
 //!
 //! - `calls`: the trait; `client`: the connection and the deadline of each call; `address`: where the engine is
 //! - `mapping`: bollard's types and ours; `errors`: the engine's words, read there only
+//! - `seccomp`: the system calls that a preview may make
 //! - `network`: networks by name; `isolation`: the previews' own, with the packet filter's `rules`, which `rules_container` sets
 //! - `locality` and `own`: where this process stands in relation to the engine
 
@@ -16,6 +17,7 @@ mod network;
 mod own;
 mod rules;
 mod rules_container;
+mod seccomp;
 
 pub use address::EngineAddress;
 pub use calls::DockerEngine;

@@ -133,6 +133,21 @@ impl Engine for MemoryEngine {
         self.shared.call(Call::HasImage, |world| Ok(world.images.contains(image))).await
     }
 
+    /// Its images set none.
+    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError> {
+        let words = || EngineError::ImageNotFound(format!("No such image: {image}"));
+        let look = |world: &mut World| world.images.contains(image).then(Vec::new).ok_or_else(words);
+        self.shared.call(Call::ImageVariables, look).await
+    }
+
+    async fn keeps_user_ids(&self) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
+    fn socket(&self) -> Option<&Path> {
+        None
+    }
+
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError> {
         let (name, isolation) = match &spec.isolation {
             Some(isolation) => (&isolation.network, NetworkIsolation::Full),

@@ -15,6 +15,8 @@ pub enum Call {
     Pull,
     /// `has_image`
     HasImage,
+    /// `image_variables`
+    ImageVariables,
     /// `ensure_network`
     EnsureNetwork,
     /// `inspect`

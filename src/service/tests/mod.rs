@@ -1,5 +1,6 @@
 //! The use cases on an engine in memory: what they do, and how many calls it costs.
 
+mod contain;
 mod start;
 mod stop_restart;
 mod support;

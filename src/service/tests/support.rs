@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::containment::Limits;
 use crate::database::DatabaseError;
 use crate::database::memory::{self, MemoryDatabases};
 use crate::engine::memory::{Call, Held, MemoryEngine};
@@ -132,7 +133,7 @@ pub(super) fn id() -> PreviewId {
 pub(super) const NAME: &str = "kosuke-preview-1";
 
 pub(super) fn request() -> StartRequest {
-    StartRequest { id: id(), variables: Vec::new(), hooks: None, until_ready: None }
+    StartRequest { id: id(), variables: Vec::new(), limits: Limits::default(), hooks: None, until_ready: None }
 }
 
 pub(super) fn wait(seconds: u64) -> WaitOptions {
