@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,15 @@ async def test_two_deployments_with_the_default_owner_leave_each_others_database
     assert preview.database == "unavailable"
     assert "another deployment" in preview.database_detail
     assert "POSTGRES_DATABASE_PREFIX" in preview.database_detail
-    for call in (
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: theirs.drop_project_database(project_id),
         lambda: theirs.stop_preview(project_id, remove_database=True),
         lambda: theirs.reset_database(project_id),
         lambda: theirs.clone_database(project_id + 2, project_id),
         lambda: theirs.clone_database(project_id, project_id + 1),
         lambda: theirs.database_info(project_id),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(DatabaseError, match="belongs to another deployment") as caught:
             await call()
         assert "POSTGRES_DATABASE_PREFIX" in str(caught.value)
