@@ -163,7 +163,9 @@ async def test_a_dsn_replaces_the_parts(world: Any, postgres: dict[str, Any], pr
     service = world.service(preview_postgres_url=f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres")
     await service.start_preview(project_id)
     assert (await service.get_preview(project_id)).database == "ready"
-    assert f"@127.0.0.1:{port}/" in environment(world.container(project_id))["DATABASE_URL"]
+    # The container's way to this machine, not its own loopback.
+    [network] = world.container(project_id).attrs["NetworkSettings"]["Networks"].values()
+    assert f"@{network['Gateway']}:{port}/" in environment(world.container(project_id))["DATABASE_URL"]
 
 
 async def test_a_replaced_database_hook_means_admin(

@@ -43,6 +43,8 @@ async def test_this_machines_server_is_reached_by_its_address_on_the_network(
     container = world.container(project)
     url = urlsplit(pg.environment(container)["DATABASE_URL"])
     [network] = container.attrs["NetworkSettings"]["Networks"].values()
+    assert url.hostname is not None
+    assert url.port is not None
     assert (url.hostname, url.port) == (network["Gateway"], everywhere["postgres_port"])
     assert await reached(container, (url.hostname, url.port)) == {f"{url.hostname}:{url.port}"}
     preview = await service.get_preview(project)

@@ -157,7 +157,7 @@ async fn reach(
     }
     // What is not resolved here may be resolved in the container, to a public address.
     let found = tokio::net::lookup_host((peer.host.as_str(), peer.port)).await;
-    let addresses = found.map_or_else(|_| Vec::new(), |found| found.collect());
+    let addresses = found.map_or_else(|_| Vec::new(), Iterator::collect);
     Ok(Reached { host: Some(peer.host.clone()), addresses, container: false })
 }
 
