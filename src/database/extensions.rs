@@ -81,7 +81,7 @@ async fn make(inside: &Connection, extension: &str) -> Result<(), DatabaseError>
         let create = create_statement(inside, extension).await?;
         match inside.retry_while_busy(STEP, &create).await {
             Err(error) if tries < TRIES && error.is(&[SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_OBJECT]) => {
-                tries += 1
+                tries += 1;
             }
             done => return Ok(done?),
         }

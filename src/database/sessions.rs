@@ -1,7 +1,10 @@
 //! Other clients' sessions: how they are ended, and a statement that needs a database without any.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
 
 use super::connection::{BUSY_PAUSE, Connection};
@@ -9,8 +12,8 @@ use super::error::DatabaseError;
 use super::mark::{MAX_COMMENT, Mark};
 use super::server::Server;
 
-/// A call that takes longer than this may wait for a lock.
-const BLOCKED_PAUSE: Duration = Duration::from_millis(300);
+/// A call that takes longer than twice this may wait for a lock.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(600);
 
 /// Postgres waits five seconds in each: <https://www.postgresql.org/docs/current/sql-dropdatabase.html>
 const TRIES: u32 = 2;
@@ -65,35 +68,39 @@ pub(super) async fn run_alone(
 /// Does a call's work. Meanwhile the sessions of previews' roles that hold up the admin are ended: an app may keep a lock on
 /// its own role or database, and on another's role, by an open transaction. Nobody else's session is.
 pub(super) async fn unblocked<T>(server: &Server, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    let (mut helper, mut turn) = (None, None);
-    let done = loop {
-        tokio::select! {
-            done = &mut work => break done,
-            () = tokio::time::sleep(BLOCKED_PAUSE) => {
-                // One call does it for all: looking for who holds a lock is dear.
-                turn = turn.or_else(|| server.unblocking.try_lock().ok());
-                if turn.is_none() {
-                    continue;
-                }
-                match end_blockers(server, helper.take()).await {
-                    Ok(connection) => helper = Some(connection),
-                    Err(error) => log::warn!(target: "kosuke_docker::database", "end who is in the way: {error}"),
-                }
-            }
+    let helper = Mutex::new(None);
+    let done = {
+        let (work, ending) = (std::pin::pin!(work), std::pin::pin!(keep_ending_blockers(server, &helper)));
+        match select(work, ending).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
         }
     };
-    if let Some(helper) = helper {
+    if let Some(helper) = helper.into_inner() {
         helper.close().await;
     }
     done
 }
 
+/// One call does it for all: looking for who holds a lock is dear.
+async fn keep_ending_blockers(server: &Server, helper: &Mutex<Option<Connection>>) -> Infallible {
+    tokio::time::sleep(BLOCKED_PAUSE).await;
+    let _turn = server.unblocking.lock().await;
+    let mut helper = helper.lock().await;
+    loop {
+        // Also before the first look: a turn often comes because the call before got through.
+        tokio::time::sleep(BLOCKED_PAUSE).await;
+        if let Err(error) = end_blockers(server, &mut helper).await {
+            log::warn!(target: "kosuke_docker::database", "end who is in the way: {error}");
+        }
+    }
+}
+
 /// Ends the sessions of previews' roles that any session of ours waits for.
-async fn end_blockers(server: &Server, helper: Option<Connection>) -> Result<Connection, DatabaseError> {
+async fn end_blockers(server: &Server, helper: &mut Option<Connection>) -> Result<(), DatabaseError> {
     let helper = match helper {
         Some(helper) => helper,
-        None => server.open_inside(None).await?,
+        None => helper.insert(server.open_inside(None).await?),
     };
     let sql = format!(
         "SELECT DISTINCT b.pid, b.usename::text, left(shobj_description(b.usesysid, 'pg_authid'), {MAX_COMMENT}) \
@@ -111,5 +118,5 @@ async fn end_blockers(server: &Server, helper: Option<Connection>) -> Result<Con
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND usename = $2";
         helper.rows("end sessions", sql, &[&pid, &user]).await?;
     }
-    Ok(helper)
+    Ok(())
 }
