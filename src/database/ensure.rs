@@ -43,7 +43,9 @@ pub(super) async fn ensure(
             replace::create(&setup).await?
         };
     let complete = setup.apply(&name).await?;
-    extensions::ensure(&setup, &name).await?;
+    if !created {
+        extensions::ensure(&setup, &name).await?;
+    }
     if !setup.with_role {
         let detail = (policy.isolation == PostgresIsolation::Auto).then(|| NO_ROLES.to_owned());
         return Ok(Ensured { created, isolation: Isolation::Admin, detail });

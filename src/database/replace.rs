@@ -83,20 +83,19 @@ async fn build(setup: &Setup<'_>, new: &str, source: Option<(&str, DatabaseEntry
     }
     let mark = quote_text(&Mark::temporary(setup.target).text());
     connection.retry_while_busy("mark database", &format!("COMMENT ON DATABASE {quoted} IS {mark}")).await?;
-    if source.is_none() {
+    let Some((name, entry)) = source else {
         extensions::fill(setup, new).await?;
-    }
+        return setup.apply(new).await.map(drop);
+    };
     setup.apply(new).await?;
-    if let Some((name, entry)) = source {
-        let role = if setup.with_role { setup.target.name.clone() } else { server.admin_user().to_owned() };
-        if entry.owner == name {
-            reassign(setup, new, name, &role).await?;
-        } else if setup.with_role {
-            let inside = server.open_inside(Some(new)).await?;
-            let taken = inside.retry_while_busy("take over", &take_over(&role)).await;
-            inside.close().await;
-            taken?;
-        }
+    let role = if setup.with_role { setup.target.name.clone() } else { server.admin_user().to_owned() };
+    if entry.owner == name {
+        reassign(setup, new, name, &role).await?;
+    } else if setup.with_role {
+        let inside = server.open_inside(Some(new)).await?;
+        let taken = inside.retry_while_busy("take over", &take_over(&role)).await;
+        inside.close().await;
+        taken?;
     }
     extensions::ensure(setup, new).await
 }

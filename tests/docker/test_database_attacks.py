@@ -70,6 +70,42 @@ async def test_nor_an_admins_that_is_no_superuser(world: Any, server: Server, pr
     assert await server.value("SELECT count(*) FROM pg_proc WHERE proname = 'up'", **theirs) == 0
 
 
+TRAPS = (
+    "CREATE TABLE public.seen (who text)",
+    "GRANT ALL ON public.seen TO PUBLIC",
+    "CREATE FUNCTION public.trap(name, name) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN"
+    " INSERT INTO public.seen VALUES (current_user); RETURN true; END $$",
+    "CREATE OPERATOR public.!~ (FUNCTION = public.trap, LEFTARG = name, RIGHTARG = name)",
+    "CREATE OPERATOR public.<> (FUNCTION = public.trap, LEFTARG = name, RIGHTARG = name)",
+)
+"""What fits better than the system's own operators; it notes who ran it."""
+
+
+async def test_what_a_neighbour_left_is_never_the_admins_when_a_database_is_handed_over_or_copied(
+    world: Any, server: Server, project_id: int
+) -> None:
+    service, theirs = await started(world, server, project_id + 1)
+    # A database of the older service, open to all roles of the server.
+    name = f"kosuke_project_{project_id}"
+    await server.fetch(f"CREATE DATABASE {name}")
+    await server.fetch("CREATE TABLE old (id int)", database=name)
+    await server.fetch("GRANT CREATE ON SCHEMA public TO PUBLIC", database=name)
+    guest = {**theirs, "database": name}
+    for sql in (*TRAPS, function_that_raises(theirs["user"])):
+        await server.fetch(sql, **guest)
+    _, mine = await started(world, server, project_id)
+    await server.fetch("ALTER TABLE old ADD COLUMN more int", **mine)
+    await service.clone_database(project_id + 2, project_id)
+    for database in (name, f"kosuke_project_{project_id + 2}"):
+        sql = "SELECT array_agg(DISTINCT proowner::regrole::text) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        assert await server.value(sql, database=database) == [theirs["user"]]
+        assert await server.fetch("SELECT who FROM seen", database=database) == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await server.fetch("SELECT public.up()", **{**theirs, "database": database})
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await server.fetch("SELECT public.up()", **mine)
+
+
 async def test_what_is_anothers_outside_of_previews_is_named_and_kept(
     world: Any, server: Server, project_id: int
 ) -> None:
@@ -155,6 +191,25 @@ async def test_a_transaction_of_the_app_does_not_hold_up_a_start_or_a_drop(
     assert time.monotonic() - began < PROMPT_SECONDS
     assert await server.exists(mine["database"]) == (False, False)
     holder.terminate()
+
+
+async def test_a_transaction_elsewhere_does_not_hold_up_a_reset_or_a_copy(
+    world: Any, server: Server, project_id: int
+) -> None:
+    service, mine = await started(world, server, project_id)
+    await server.fetch("CREATE TABLE mine (id int)", **mine)
+    for call in (
+        lambda: service.clone_database(project_id + 1, project_id),
+        lambda: service.reset_database(project_id),
+    ):
+        holder = await server.connect(**{**mine, "database": "postgres"})
+        await holder.execute(f"BEGIN; COMMENT ON DATABASE {mine['database']} IS 'x'")
+        began = time.monotonic()
+        await call()
+        assert time.monotonic() - began < PROMPT_SECONDS
+        holder.terminate()
+    assert (await service.database_info(project_id)).tables == []
+    assert [table.name for table in (await service.database_info(project_id + 1)).tables] == ["mine"]
 
 
 async def test_an_operators_transaction_is_not_ended(world: Any, server: Server, project_id: int) -> None:

@@ -137,12 +137,17 @@ async def test_settings_of_the_database_do_not_bind_the_admin(world: Any, server
     assert await server.value(sql, database=name) == "postgres"
 
 
+def sharedir() -> Path:
+    """Where this machine's extensions are."""
+    config = [str(services.postgres_programs() / "pg_config"), "--sharedir"]
+    return Path(subprocess.run(config, check=True, capture_output=True, text=True).stdout.strip()) / "extension"
+
+
 @pytest.fixture
 def careless() -> Iterator[str]:
     """An extension whose script calls a function without its schema, as many do; gives its name."""
     name = f"careless_{secrets.token_hex(4)}"
-    config = [str(services.postgres_programs() / "pg_config"), "--sharedir"]
-    folder = Path(subprocess.run(config, check=True, capture_output=True, text=True).stdout.strip()) / "extension"
+    folder = sharedir()
     control, script = folder / f"{name}.control", folder / f"{name}--1.0.sql"
     control.write_text("default_version = '1.0'\nrelocatable = true\nsuperuser = true\n")
     script.write_text("CREATE TABLE made AS SELECT length('abc'::varchar) AS size;\n")
@@ -244,6 +249,26 @@ async def test_a_schema_of_that_name_that_is_the_apps_is_refused(
     await service.stop_preview(project_id)
     assert f"{mine['user']} may write to the schema extensions" in await refused(world, server, project_id, careless)
     assert not await is_superuser(server, mine["user"])
+
+
+async def test_an_extension_with_a_schema_of_its_own_gets_it_from_the_admin_alone(
+    world: Any, server: Server, project_id: int, careless: str
+) -> None:
+    control = sharedir() / f"{careless}.control"
+    control.write_text(f"default_version = '1.0'\nrelocatable = false\nsuperuser = true\nschema = '{careless}'\n")
+    service, mine = await started(world, server, project_id)
+    await plant(server, mine, careless)
+    await service.stop_preview(project_id)
+    assert f"may write to the schema {careless}" in await refused(world, server, project_id, careless)
+    assert not await is_superuser(server, mine["user"])
+    await server.fetch(f"DROP SCHEMA {careless} CASCADE", database=mine["database"])
+    # adminpack belongs into pg_catalog.
+    extensions = [careless, "adminpack"]
+    await world.service(
+        **server.settings, postgres_extensions=extensions, postgres_required=True
+    ).start_preview(project_id)
+    where = [tuple((await server.fetch(EXTENSION, name, database=mine["database"]))[0]) for name in extensions]
+    assert where == [(careless, "postgres"), ("pg_catalog", "postgres")]
 
 
 async def test_an_extension_on_another_that_is_the_apps_is_refused(
