@@ -131,7 +131,7 @@ async fn swap(setup: &Setup<'_>, new: &str, exists: bool) -> Result<(), Database
     }
     steps.push(format!("ALTER DATABASE {} RENAME TO {quoted}", quote_name(new)));
     steps.push(format!("COMMENT ON DATABASE {quoted} IS {}", quote_text(&Mark::of(target).text())));
-    let emptied = if exists { &name } else { new };
+    let emptied = if exists { name } else { new };
     run_alone(server, connection, emptied, "swap databases", &steps.join("; ")).await?;
     if exists && let Err(error) = drop_database(server, connection, &old).await {
         log::warn!(target: "kosuke_docker::database", "database {old} is left until the next sweep: {error}");
