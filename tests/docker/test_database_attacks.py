@@ -137,8 +137,9 @@ async def test_another_database_that_somebody_gave_the_role_is_named_and_kept(
     await server.fetch(f"CREATE DATABASE {given} OWNER {mine['user']}")
     with pytest.raises(DatabaseError, match=given):
         await service.stop_preview(project_id, remove_database=True)
-    assert await server.value("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1", given) == (
-        mine["user"]
+    assert (
+        await server.value("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1", given)
+        == (mine["user"])
     )
     await server.fetch(f"DROP DATABASE {given}")
     await service.orphan_databases()
@@ -245,7 +246,9 @@ async def test_a_session_in_the_template_holds_nobody_up(world: Any, server: Ser
     await visitor.close()
 
 
-async def test_what_somebody_put_into_the_template_does_not_arrive(world: Any, cluster: Server, project_id: int) -> None:
+async def test_what_somebody_put_into_the_template_does_not_arrive(
+    world: Any, cluster: Server, project_id: int
+) -> None:
     await cluster.fetch("CREATE TABLE public.planted (id int)", database="template1")
     service, mine = await started(world, cluster, project_id)
     assert (await service.database_info(project_id)).tables == []

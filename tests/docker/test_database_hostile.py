@@ -190,7 +190,11 @@ async def test_an_extensions_script_does_not_run_what_the_app_planted(
     assert where == ["extensions", "postgres"]
     # The app finds it, and can neither change nor remove what is there.
     assert await server.value("SHOW search_path", **mine) == '"$user", public, extensions'
-    for sql in ("CREATE TABLE extensions.mine ()", "DROP SCHEMA extensions CASCADE", "ALTER SCHEMA extensions RENAME TO x"):
+    for sql in (
+        "CREATE TABLE extensions.mine ()",
+        "DROP SCHEMA extensions CASCADE",
+        "ALTER SCHEMA extensions RENAME TO x",
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await server.fetch(sql, **mine)
 
@@ -264,16 +268,14 @@ async def test_an_extension_with_a_schema_of_its_own_gets_it_from_the_admin_alon
     await server.fetch(f"DROP SCHEMA {careless} CASCADE", database=mine["database"])
     # adminpack belongs into pg_catalog.
     extensions = [careless, "adminpack"]
-    await world.service(
-        **server.settings, postgres_extensions=extensions, postgres_required=True
-    ).start_preview(project_id)
+    await world.service(**server.settings, postgres_extensions=extensions, postgres_required=True).start_preview(
+        project_id
+    )
     where = [tuple((await server.fetch(EXTENSION, name, database=mine["database"]))[0]) for name in extensions]
     assert where == [(careless, "postgres"), ("pg_catalog", "postgres")]
 
 
-async def test_an_extension_on_another_that_is_the_apps_is_refused(
-    world: Any, server: Server, project_id: int
-) -> None:
+async def test_an_extension_on_another_that_is_the_apps_is_refused(world: Any, server: Server, project_id: int) -> None:
     """A script looks for names in the schemas of what it requires, too."""
     service, mine = await started(world, server, project_id)
     await server.fetch("CREATE EXTENSION cube", **mine)
