@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -53,7 +54,10 @@ async def test_a_function_left_with_a_neighbour_does_not_become_the_admins(
         await server.fetch("SELECT public.up()", **theirs)
     assert await server.value("SELECT rolsuper FROM pg_roles WHERE rolname = $1", theirs["user"]) is False
     assert await server.exists(mine["user"]) == (False, False)
-    tables = "SELECT array_agg(relname::text) FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace"
+    tables = (
+        "SELECT array_agg(relname::text) FROM pg_class "
+        "WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace"
+    )
     assert await server.value(tables, **theirs) == ["kept"]
 
 
@@ -97,7 +101,10 @@ async def test_what_a_neighbour_left_is_never_the_admins_when_a_database_is_hand
     await server.fetch("ALTER TABLE old ADD COLUMN more int", **mine)
     await service.clone_database(project_id + 2, project_id)
     for database in (name, f"kosuke_project_{project_id + 2}"):
-        sql = "SELECT array_agg(DISTINCT proowner::regrole::text) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        sql = (
+            "SELECT array_agg(DISTINCT proowner::regrole::text) FROM pg_proc "
+            "WHERE pronamespace = 'public'::regnamespace"
+        )
         assert await server.value(sql, database=database) == [theirs["user"]]
         assert await server.fetch("SELECT who FROM seen", database=database) == []
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -199,10 +206,11 @@ async def test_a_transaction_elsewhere_does_not_hold_up_a_reset_or_a_copy(
 ) -> None:
     service, mine = await started(world, server, project_id)
     await server.fetch("CREATE TABLE mine (id int)", **mine)
-    for call in (
+    calls: list[Callable[[], Awaitable[None]]] = [
         lambda: service.clone_database(project_id + 1, project_id),
         lambda: service.reset_database(project_id),
-    ):
+    ]
+    for call in calls:
         holder = await server.connect(**{**mine, "database": "postgres"})
         await holder.execute(f"BEGIN; COMMENT ON DATABASE {mine['database']} IS 'x'")
         began = time.monotonic()
@@ -214,7 +222,7 @@ async def test_a_transaction_elsewhere_does_not_hold_up_a_reset_or_a_copy(
 
 
 async def test_an_operators_transaction_is_not_ended(world: Any, server: Server, project_id: int) -> None:
-    service, mine = await started(world, server, project_id)
+    _service, mine = await started(world, server, project_id)
     holder = await server.connect()
     await holder.execute(f"BEGIN; ALTER ROLE {mine['user']} CONNECTION LIMIT 9")
     await world.service(**server.settings, postgres_connection_limit=7)._ensure_project_database(project_id)
@@ -239,7 +247,7 @@ async def test_a_session_in_the_template_holds_nobody_up(world: Any, server: Ser
     service, mine = await started(world, server, project_id)
     visitor = await server.connect(**{**mine, "database": "template1"})
     began = time.monotonic()
-    _, theirs = await started(world, server, project_id + 1)
+    _, _theirs = await started(world, server, project_id + 1)
     await service.reset_database(project_id)
     assert time.monotonic() - began < PROMPT_SECONDS
     assert (await service.get_preview(project_id + 1)).database == "ready"
