@@ -29,11 +29,12 @@ def fetch(url: str) -> str:
         return f"{response.status} {response.read().decode()}"
 
 
-def remove_network() -> None:
-    """Removes the network, which the service leaves for the next preview."""
+def remove_networks() -> None:
+    """Removes the networks, which the service leaves for the next preview."""
     with contextlib.closing(docker.from_env()) as client:
-        for network in client.networks.list(names=[NETWORK]):
-            network.remove()
+        for name in (NETWORK, "kosuke-demo-isolated"):
+            for network in client.networks.list(names=[name]):
+                network.remove()
 
 
 def node() -> str:
@@ -88,13 +89,14 @@ async def main() -> None:
         say(f"title     {title.group(1) if title else 'none'}")
         assert preview is not None
         say(f"database  {preview.database_name} ({preview.database}, isolation: {preview.database_isolation})")
+        say(f"walls     {preview.network_isolation}")
         say(f"the app   is {identity.group(1) if identity else 'silent'}")
     finally:
         stopping = time.monotonic()
         await service.stop_preview(PROJECT)
         say(f"stopped   in {time.monotonic() - stopping:.2f} s, preview: {await service.get_preview(PROJECT)}")
         await service.aclose()
-        await asyncio.to_thread(remove_network)
+        await asyncio.to_thread(remove_networks)
 
 
 if __name__ == "__main__":
