@@ -11,6 +11,7 @@ use super::connection::{BUSY_PAUSE, Connection};
 use super::error::DatabaseError;
 use super::mark::{MAX_COMMENT, Mark};
 use super::server::Server;
+use super::tables::READING;
 
 /// A call that takes longer than twice this may wait for a lock.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(600);
@@ -91,12 +92,14 @@ async fn keep_ending_blockers(server: &Server, helper: &Mutex<Option<Connection>
         // Also before the first look: a turn often comes because the call before got through.
         tokio::time::sleep(BLOCKED_PAUSE).await;
         if let Err(error) = end_blockers(server, &mut helper).await {
+            *helper = None;
             log::warn!(target: "kosuke_docker::database", "end who is in the way: {error}");
         }
     }
 }
 
-/// Ends the sessions of previews' roles that any session of ours waits for.
+/// Ends the sessions of previews' roles that any session of ours waits for, but for one that reads sizes: an app may well
+/// be changing a table.
 async fn end_blockers(server: &Server, helper: &mut Option<Connection>) -> Result<(), DatabaseError> {
     let helper = match helper {
         Some(helper) => helper,
@@ -106,9 +109,10 @@ async fn end_blockers(server: &Server, helper: &mut Option<Connection>) -> Resul
         "SELECT DISTINCT b.pid, b.usename::text, left(shobj_description(b.usesysid, 'pg_authid'), {MAX_COMMENT}) \
          FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocking(pid) \
          JOIN pg_stat_activity b ON b.pid = blocking.pid WHERE w.usename = current_user \
-         AND w.application_name = 'kosuke-docker' AND w.wait_event_type = 'Lock' AND b.usesysid <> w.usesysid"
+         AND w.application_name = 'kosuke-docker' AND w.wait_event_type = 'Lock' AND b.usesysid <> w.usesysid \
+         AND left(w.query, length($1)) <> $1"
     );
-    for row in helper.rows("find who is in the way", &sql, &[]).await? {
+    for row in helper.rows("find who is in the way", &sql, &[&READING]).await? {
         let (pid, user): (i32, String) = (row.get(0), row.get(1));
         // No app can write the comment of a role.
         if row.get::<_, Option<String>>(2).is_none_or(|comment| Mark::parse(&comment).is_none()) {

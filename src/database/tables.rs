@@ -12,6 +12,8 @@ use super::error::DatabaseError;
 const LISTED: i64 = 1000;
 /// A table may be locked between the look at the locks and the reading of its size: then all is read again, so often.
 const TRIES: u32 = 3;
+/// How the statement begins: the sessions that it waits for are not ended.
+pub(super) const READING: &str = "WITH held";
 /// For the case that one is locked in between.
 const LOCK_TIMEOUT_MS: u32 = 300;
 
