@@ -49,12 +49,7 @@ pub fn isolated_network_name(owner: &str) -> String {
     if owner.chars().all(is_plain) && owner.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return format!("{owner}-isolated");
     }
-    let mut name = "kosuke-".to_owned();
-    for byte in &Sha256::digest(owner)[..SESSION_HASH_BYTES] {
-        // A string takes all that is written to it.
-        _ = write!(name, "{byte:02x}");
-    }
-    name + "-isolated"
+    format!("kosuke-{}-isolated", hex_hash(owner, SESSION_HASH_BYTES))
 }
 
 /// Which preview: a project's own, or that of one of its sessions.
@@ -173,10 +168,15 @@ impl PreviewId {
 
 /// The first bytes of the text's SHA-256, as hex digits.
 fn hex_hash(text: &str, bytes: usize) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(bytes).fold(String::new(), |mut hash, byte| {
+    hex(&Sha256::digest(text.as_bytes())[..bytes])
+}
+
+/// Two hex digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
         // Writing to a String cannot fail.
-        let _ = write!(hash, "{byte:02x}");
-        hash
+        let _ = write!(digits, "{byte:02x}");
+        digits
     })
 }
 

@@ -23,4 +23,4 @@ pub use locality::Locality;
 pub use network::{Attachment, Isolation, NetworkSpec, Peer};
 pub use spec::{ContainerSpec, Mount, PortRange, Publish, Resources, Secrets, Security};
 pub use streams::{Change, EngineEvent, LogChunk, LogChunks, LogStart, PullProgress, Silence};
-pub use workload::{RunId, State, Workload};
+pub use workload::{RunId, SIGKILL_CODE, SIGTERM_CODE, State, Workload};

@@ -6,6 +6,11 @@ use std::time::{Instant, SystemTime};
 
 use crate::preview::Endpoint;
 
+/// What SIGTERM, the first signal of a stop, ends a process with: 128 and the signal's number.
+pub const SIGTERM_CODE: i64 = 143;
+/// What SIGKILL ends a process with: the end of a stop, `docker kill` and the kernel's OOM killer.
+pub const SIGKILL_CODE: i64 = 137;
+
 /// A workload's state, in the engine's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

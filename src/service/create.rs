@@ -10,7 +10,7 @@ use super::ports::start_on_free_port;
 use super::prepare::{DatabaseOutcome, Prepared};
 use crate::engine::{ContainerSpec, EngineError, Mount, PortRange, Publish, Secrets, Workload};
 use crate::error::Error;
-use crate::id::{LABEL_ISOLATION, LABEL_START, PreviewId};
+use crate::id::{LABEL_START, PreviewId};
 
 /// The folder in the container that the project's is mounted at.
 const PROJECT_FOLDER: &str = "/app";
@@ -46,7 +46,8 @@ impl Create {
         let owner = self.context.ownership.owner();
         let mut spec = self.spec(id, prepared, held, folder, ports);
         let database_name = self.context.common.databases.name(id);
-        spec.labels = prepared.labels(id, owner, &database_name, &token);
+        let labels = |database: &DatabaseOutcome| prepared.labels(database, id, owner, &database_name, &token);
+        spec.labels = labels(&prepared.database);
         let secrets = spec.secrets();
         let mut password_is_due = prepared.database.has_role();
         loop {
@@ -68,8 +69,7 @@ impl Create {
                     return Err(Error::database(id, error));
                 }
                 // The label would tell a lie that no other process could see through: it is made once more.
-                spec.labels.extend(DatabaseOutcome::unavailable(&error).labels(id, owner, &database_name, &token));
-                spec.labels.remove(LABEL_ISOLATION);
+                spec.labels = labels(&DatabaseOutcome::unavailable(&error));
                 password_is_due = false;
                 continue;
             }

@@ -1,13 +1,13 @@
 //! Which deployment this is, as the marks of its databases have it. Where the operator did not name it, a random id in a file
 //! of `PROJECTS_DIR` tells: all workers read the same, it outlives them, and no other deployment has it.
 
-use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
 use crate::database::{DatabaseError, Deployment};
+use crate::id::hex;
 use crate::settings::Settings;
 
 const FILE: &str = ".kosuke-deployment";
@@ -101,11 +101,7 @@ fn make(folder: &Path, path: &Path) -> std::io::Result<()> {
 fn random() -> std::io::Result<String> {
     let mut bytes = [0_u8; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    Ok(bytes.iter().fold(String::new(), |mut id, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-        id
-    }))
+    Ok(hex(&bytes))
 }
 
 #[cfg(test)]

@@ -79,9 +79,17 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The labels of a container that is made of this. `name`: of its database; `token`: of the start that makes it.
-    pub(super) fn labels(&self, id: &PreviewId, owner: &str, name: &str, token: &str) -> HashMap<String, String> {
-        let mut labels = self.database.labels(id, owner, name, token);
+    /// The labels of a container that is made of this and `database`, which has this `name`. `token`: of the start that makes
+    /// it.
+    pub(super) fn labels(
+        &self,
+        database: &DatabaseOutcome,
+        id: &PreviewId,
+        owner: &str,
+        name: &str,
+        token: &str,
+    ) -> HashMap<String, String> {
+        let mut labels = database.labels(id, owner, name, token);
         labels.insert(LABEL_NETWORK_ISOLATION.to_owned(), self.network.isolation.as_str().to_owned());
         if let Some(detail) = &self.network.detail {
             labels.insert(LABEL_NETWORK_DETAIL.to_owned(), one_line(detail));
@@ -174,7 +182,8 @@ impl Preparation {
         }
     }
 
-    async fn network(&self, id: &PreviewId) -> Result<Attachment, Error> {
+    /// Makes sure of the network, and of the rules that keep what is on it apart.
+    pub(super) async fn network(&self, id: &PreviewId) -> Result<Attachment, Error> {
         self.network.attach().await.map_err(|source| {
             if source.is_no_answer() {
                 Error::engine("network", Some(id), source)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::engine_status::{EngineStatus, EventHistory, Link};
 use super::entry::{CacheEntry, Ending, Observation};
 use super::run::RunState;
-use crate::engine::{EngineError, State, Workload};
+use crate::engine::{EngineError, SIGKILL_CODE, SIGTERM_CODE, State, Workload};
 use crate::id::{
     LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_DATABASE_NAME, LABEL_ISOLATION, LABEL_NETWORK_DETAIL,
     LABEL_NETWORK_ISOLATION, PreviewId,
@@ -16,8 +16,6 @@ use crate::preview::{CompileError, ContainerInfo, DatabaseState, Isolation, Netw
 use crate::probe::Answer;
 use crate::settings::Settings;
 
-/// What the kernel's OOM killer, and `docker kill`, end a process with.
-const SIGKILL_CODE: i64 = 137;
 /// An exit this soon after an OOM comes of it, whatever its code.
 const OOM_AFTERMATH: Duration = Duration::from_secs(5);
 
@@ -243,7 +241,7 @@ fn exit_words(code: i64) -> String {
         126 => "The command cannot be run (exit code 126)".into(),
         127 => "The command was not found (exit code 127)".into(),
         SIGKILL_CODE => "It was killed from outside (exit code 137)".into(),
-        143 => "It was told to end from outside (exit code 143)".into(),
+        SIGTERM_CODE => "It was told to end from outside (exit code 143)".into(),
         code => format!("The dev server ended with exit code {code}"),
     }
 }

@@ -11,17 +11,13 @@ use futures_util::future::BoxFuture;
 
 use super::engine_events::{EngineEvents, Listener, News};
 use super::monitor::Monitor;
-use crate::engine::{Change, Engine, EngineError, EngineEvent, State, Workload};
+use crate::engine::{Change, Engine, EngineError, EngineEvent, SIGKILL_CODE, SIGTERM_CODE, State, Workload};
 use crate::error::Error;
 use crate::id::{LABEL_NETWORK_ISOLATION, LABEL_START, PreviewId};
 use crate::probe::ProbeTarget;
 use crate::settings::Settings;
 use crate::state::{Ending, Ownership, Run, Store};
 use crate::tasks::Tasks;
-
-/// What `docker stop` ends a process with, at first and after the grace period: 128 and the signal's number.
-const SIGTERM_CODE: i64 = 143;
-const SIGKILL_CODE: i64 = 137;
 
 pub(crate) type EnsureNetwork = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    CreateContainerOptions, CreateImageOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
@@ -137,27 +136,13 @@ impl Engine for DockerEngine {
     }
 
     async fn inspect(&self, name_or_id: &str) -> Result<Option<Workload>, EngineError> {
-        let (name, asked_at) = (name_or_id.to_owned(), Instant::now());
-        let answer = self
-            .client
-            .call(|docker| async move { docker.inspect_container(&name, None::<InspectContainerOptions>).await });
-        match answer.await {
-            Ok(found) => Ok(mapping::from_inspect(found, asked_at)),
-            Err(EngineError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let asked_at = Instant::now();
+        let found = self.client.inspect(name_or_id).await?;
+        Ok(found.and_then(|found| mapping::from_inspect(found, asked_at)))
     }
 
     async fn environment(&self, id: &str) -> Result<Option<Vec<(String, String)>>, EngineError> {
-        let id = id.to_owned();
-        let answer = self
-            .client
-            .call(|docker| async move { docker.inspect_container(&id, None::<InspectContainerOptions>).await });
-        match answer.await {
-            Ok(found) => Ok(Some(mapping::environment(found))),
-            Err(EngineError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.client.inspect(id).await?.map(mapping::environment))
     }
 
     async fn list(&self, owner: &str) -> Result<Vec<Workload>, EngineError> {

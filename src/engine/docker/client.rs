@@ -4,6 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -76,6 +78,19 @@ impl Client {
                 }
                 other => other,
             })
+    }
+
+    /// What the engine knows about a container, None where there is none.
+    pub(super) async fn inspect(&self, name_or_id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let name = name_or_id.to_owned();
+        match self
+            .call(|docker| async move { docker.inspect_container(&name, None::<InspectContainerOptions>).await })
+            .await
+        {
+            Ok(found) => Ok(Some(found)),
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn call<T, F>(&self, send: impl FnOnce(Docker) -> F) -> Result<T, EngineError>

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, EndpointSettings, NetworkConnectRequest};
-use bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder};
+use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
 use tokio::sync::Mutex;
 
 use super::client::Client;
@@ -27,8 +27,8 @@ const MAX_SERVICES: usize = 64;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Isolations {
-    /// The rules that this process set last, and when.
-    set: Mutex<Option<(Rules, Instant)>>,
+    /// The rules that this process set last for each interface, and when: services of several deployments share an engine.
+    set: Mutex<HashMap<String, (Rules, Instant)>>,
 }
 
 /// Where a preview finds its peer.
@@ -53,8 +53,8 @@ impl Isolations {
         isolation: &Isolation,
     ) -> Result<Attachment, EngineError> {
         let network = networks.ensure(client, &isolation.network, true).await?;
-        if !network.keeps_apart {
-            let words = format!("the network {} exists and lets its containers reach each other", isolation.network);
+        if let Some(open) = network.open {
+            let words = format!("the network {} exists and {open}", isolation.network);
             return shared(client, networks, locality, spec, Some(words)).await;
         }
         let own = match locality.own_id().await? {
@@ -85,18 +85,18 @@ impl Isolations {
 
     /// Forgets what was set: the engine's machine may have been started anew.
     pub(super) async fn forget(&self) {
-        *self.set.lock().await = None;
+        self.set.lock().await.clear();
     }
 
     /// Sets the rules, unless this process did a moment ago. Gives why they cannot be.
     async fn apply(&self, client: &Client, image: &str, rules: Rules) -> Result<Option<String>, EngineError> {
         let mut set = self.set.lock().await;
-        if set.as_ref().is_some_and(|(known, at)| *known == rules && at.elapsed() < RULES_TTL) {
+        if set.get(&rules.bridge).is_some_and(|(known, at)| *known == rules && at.elapsed() < RULES_TTL) {
             return Ok(None);
         }
         match rules_container::run(client, image, &rules.bridge, &rules.script()).await {
             Ok(()) => {
-                *set = Some((rules, Instant::now()));
+                set.insert(rules.bridge.clone(), (rules, Instant::now()));
                 Ok(None)
             }
             Err(error) if error.is_no_answer() => Err(error),
@@ -228,15 +228,7 @@ async fn join(
 
 /// The networks that a container is attached to, by name. None of a container that is gone.
 async fn endpoints(client: &Client, container: &str) -> Result<Vec<(String, EndpointSettings)>, EngineError> {
-    let id = container.to_owned();
-    let found =
-        client.call(|docker| async move { docker.inspect_container(&id, None::<InspectContainerOptions>).await });
-    match found.await {
-        Ok(found) => {
-            let networks = found.network_settings.and_then(|settings| settings.networks);
-            Ok(networks.unwrap_or_default().into_iter().collect())
-        }
-        Err(EngineError::NotFound(_)) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let found = client.inspect(container).await?;
+    let networks = found.and_then(|found| found.network_settings?.networks);
+    Ok(networks.unwrap_or_default().into_iter().collect())
 }

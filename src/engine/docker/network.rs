@@ -31,8 +31,8 @@ pub(super) struct Found {
     pub(super) gateway: Option<IpAddr>,
     /// Its interface on that machine.
     pub(super) bridge: String,
-    /// Whether its containers do not reach each other.
-    pub(super) keeps_apart: bool,
+    /// Why it does not keep its containers apart; None: it does.
+    pub(super) open: Option<&'static str>,
 }
 
 impl Networks {
@@ -67,6 +67,8 @@ impl Networks {
             name: name.to_owned(),
             labels: Some(labels),
             options: keeps_apart.then_some(apart),
+            // The rules are about IPv4.
+            enable_ipv6: keeps_apart.then_some(false),
             ..Default::default()
         };
         let made = client.call(|docker| async move { docker.create_network(request).await }).await?.id;
@@ -88,12 +90,12 @@ fn of_network(network: &Network) -> Option<Found> {
     let option = |name: &str| network.options.as_ref().and_then(|options| options.get(name).map(String::as_str));
     // The engine's own rule for a name that was not given.
     let bridge = option(OPTION_BRIDGE).map_or_else(|| format!("br-{}", id.get(..12).unwrap_or(&id)), str::to_owned);
-    Some(Found {
-        gateway: gateways.clone().find(IpAddr::is_ipv4).or(gateways.clone().next()),
-        bridge,
-        keeps_apart: option(OPTION_REACH_EACH_OTHER) == Some("false"),
-        id,
-    })
+    let open = if option(OPTION_REACH_EACH_OTHER) != Some("false") {
+        Some("lets its containers reach each other")
+    } else {
+        (network.enable_ipv6 == Some(true)).then_some("has IPv6, for which no rules are set")
+    };
+    Some(Found { gateway: gateways.clone().find(IpAddr::is_ipv4).or(gateways.clone().next()), bridge, open, id })
 }
 
 /// Tells whether it is gone; one in use stays.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerInspectResponse, EndpointSettings};
-use bollard::query_parameters::InspectContainerOptions;
 
 use super::client::Client;
 use super::mapping::address;
@@ -36,14 +35,8 @@ impl OwnContainer {
     pub(super) async fn find(client: &Client) -> Result<Option<Self>, EngineError> {
         let mounts = tokio::fs::read_to_string("/proc/self/mountinfo").await.ok();
         let Some(id) = mounts.as_deref().and_then(container_id) else { return Ok(None) };
-        let inspected =
-            client.call(|docker| async move { docker.inspect_container(&id, None::<InspectContainerOptions>).await });
-        match inspected.await {
-            Ok(found) => Ok(Some(own_container(found))),
-            // We are in a container of another engine.
-            Err(EngineError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        // None: we are in a container of another engine.
+        Ok(client.inspect(&id).await?.map(own_container))
     }
 
     /// A folder of this container on the host; None: it is in this container only.

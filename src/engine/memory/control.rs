@@ -11,10 +11,8 @@ use super::world::Pull;
 use crate::engine::error::EngineError;
 use crate::engine::spec::{ContainerSpec, PortRange, Publish};
 use crate::engine::streams::PullProgress;
+use crate::engine::workload::SIGKILL_CODE;
 use crate::lock::lock;
-
-/// What a process that was killed exits with: 128 and the number of SIGKILL.
-const KILLED: i64 = 137;
 
 // The world.
 impl MemoryEngine {
@@ -93,7 +91,7 @@ impl MemoryEngine {
 
     /// Somebody kills a container.
     pub fn kill(&self, name: &str) {
-        self.shared.change(|world| world.end(name, KILLED, true));
+        self.shared.change(|world| world.end(name, SIGKILL_CODE, true));
     }
 
     /// A process in a container is killed for memory; the container lives on.
@@ -105,7 +103,7 @@ impl MemoryEngine {
     pub fn oom_exit(&self, name: &str) {
         self.shared.change(|world| {
             world.oom(name);
-            world.end(name, KILLED, false);
+            world.end(name, SIGKILL_CODE, false);
         });
     }
 

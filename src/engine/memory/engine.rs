@@ -20,12 +20,9 @@ use crate::engine::locality::Locality;
 use crate::engine::network::{Attachment, NetworkSpec};
 use crate::engine::spec::{ContainerSpec, PortRange, Secrets};
 use crate::engine::streams::{EngineEvent, LogChunks, LogStart, PullProgress};
-use crate::engine::workload::{RunId, Workload};
+use crate::engine::workload::{RunId, SIGTERM_CODE, Workload};
 use crate::lock::lock;
 use crate::preview::{Endpoint, NetworkIsolation};
-
-/// What a stopped container exits with: 128 and the number of SIGTERM.
-const STOPPED: i64 = 143;
 
 /// An engine in memory. It has no image and no network yet. Cheap to clone, all clones are one.
 ///
@@ -186,7 +183,7 @@ impl Engine for MemoryEngine {
 
     async fn stop(&self, id: &str, _grace: Duration) -> Result<(), EngineError> {
         let stop = |world: &mut World| {
-            world.end(id, STOPPED, true);
+            world.end(id, SIGTERM_CODE, true);
             Ok(())
         };
         self.shared.call(Call::Stop, stop).await
