@@ -12,7 +12,7 @@ use super::start::{Restarted, Start};
 use crate::engine::{EngineError, Secrets, State, Workload};
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::id::{LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_VARIABLES, PreviewId};
+use crate::id::{LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_NETWORK_ISOLATION, LABEL_VARIABLES, PreviewId};
 use crate::preview::{DatabaseState, Started};
 
 /// Ours, which a start makes anew.
@@ -51,6 +51,10 @@ impl Restart {
             return gone();
         }
         let variables = self.variables_of_a_replacement(request, &workload).await?;
+        if workload.labels.contains_key(LABEL_NETWORK_ISOLATION) {
+            // It gets an address anew, maybe one that was trusted: the rules have to be those of now.
+            self.preparation.network(id).await?;
+        }
         if workload.is_running() {
             engine.stop(&workload.id, settings.preview_stop_timeout).await.map_err(failed)?;
         }

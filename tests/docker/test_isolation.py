@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import docker
 import pytest
 from attack import reached
 from docker import DockerClient
@@ -25,6 +26,15 @@ def addresses(container: Any) -> tuple[str, str]:
     container.reload()
     [network] = container.attrs["NetworkSettings"]["Networks"].values()
     return network["IPAddress"], network["Gateway"]
+
+
+async def start_two(world: Any, service: Any) -> dict[int, str]:
+    """The URLs of previews 7 and 8."""
+    urls = {}
+    for project in (7, 8):
+        world.project(project)
+        urls[project] = await service.start_preview(project, wait="ready")
+    return urls
 
 
 @contextlib.contextmanager
@@ -43,10 +53,7 @@ def own_address() -> str:
 
 async def test_a_preview_reaches_no_neighbour_nor_the_host_nor_the_metadata(world: Any) -> None:
     service = world.service(preview_network_isolation="auto", preview_bind_address="0.0.0.0")
-    urls = {}
-    for project in (7, 8):
-        world.project(project)
-        urls[project] = await service.start_preview(project, wait="ready")
+    urls = await start_two(world, service)
     attacker = world.container(7)
     neighbour, gateway = addresses(world.container(8))
     port = urlsplit(urls[8]).port
@@ -72,9 +79,7 @@ async def test_a_preview_reaches_no_neighbour_nor_the_host_nor_the_metadata(worl
 
 async def test_without_isolation_all_of_it_is_open(world: Any) -> None:
     service = world.service()
-    for project in (7, 8):
-        world.project(project)
-        await service.start_preview(project, wait="ready")
+    await start_two(world, service)
     neighbour, gateway = addresses(world.container(8))
     with host_service() as agent:
         found = await reached(world.container(7), (neighbour, 3000), (gateway, agent))
@@ -139,6 +144,28 @@ async def iptables(*words: str) -> None:
     assert await process.wait() == 0
 
 
+async def filter_rules() -> str:
+    listed = await asyncio.create_subprocess_exec("iptables", "-w", "5", "-S", stdout=asyncio.subprocess.PIPE)
+    output, _ = await listed.communicate()
+    return output.decode()
+
+
+async def test_a_restart_does_not_inherit_the_trust_in_an_address(world: Any) -> None:
+    """The engine gives the address of a container that is gone to the next one that starts."""
+    service = world.service(preview_network_isolation="auto")
+    await start_two(world, service)
+    name = f"{world.prefix.rstrip('-')}-isolated"
+    image = world.settings().preview_default_image
+    agent = world.engine.containers.run(image, ["sleep", "600"], name=f"{world.prefix}agent", network=name, detach=True)
+    trusted = f"-s {addresses(agent)[0]}/32"
+    await service.stop_preview(8)
+    await service.start_preview(8)
+    assert trusted in await filter_rules()
+    agent.remove(force=True)
+    await service.restart_preview(7)
+    assert trusted not in await filter_rules()
+
+
 async def test_the_rules_of_networks_that_are_gone_are_taken_away(world: Any) -> None:
     world.project(7)
     name = f"{world.prefix.rstrip('-')}-isolated"
@@ -150,9 +177,8 @@ async def test_the_rules_of_networks_that_are_gone_are_taken_away(world: Any) ->
         chains.append(f"KOSUKE-F-{network.id[:12]}")
         await service.stop_preview(7)
         network.remove()
-    listed = await asyncio.create_subprocess_exec("iptables", "-w", "5", "-S", stdout=asyncio.subprocess.PIPE)
-    output, _ = await listed.communicate()
-    assert [chain in output.decode() for chain in chains] == [False, True]
+    rules = await filter_rules()
+    assert [chain in rules for chain in chains] == [False, True]
 
 
 @pytest.fixture
@@ -172,9 +198,7 @@ def closed_image(engine: DockerClient, image: str) -> Iterator[str]:
 
 async def test_where_rules_cannot_be_set_previews_are_still_apart_and_it_is_told(world: Any, closed_image: str) -> None:
     service = world.service(preview_network_isolation="auto", preview_default_image=closed_image)
-    for project in (7, 8):
-        world.project(project)
-        await service.start_preview(project, wait="ready")
+    await start_two(world, service)
     neighbour, gateway = addresses(world.container(8))
     with host_service() as agent:
         found = await reached(world.container(7), (neighbour, 3000), (gateway, agent))
@@ -186,16 +210,32 @@ async def test_where_rules_cannot_be_set_previews_are_still_apart_and_it_is_told
     assert world.engine.containers.list(all=True, filters={"label": "kosuke.rules", "ancestor": closed_image}) == []
 
 
-async def test_a_network_that_lets_its_containers_reach_each_other_is_not_called_isolated(world: Any) -> None:
+ICC_OFF = {"com.docker.network.bridge.enable_icc": "false"}
+IPV6 = {
+    "enable_ipv6": True,
+    "ipam": docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="fd00:7e57::/64")]),
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        ({}, "lets its containers reach each other"),
+        ({"options": ICC_OFF, **IPV6}, "has IPv6, for which no rules are set"),
+    ],
+)
+async def test_a_network_that_does_not_keep_apart_is_not_called_isolated(
+    world: Any, made: dict[str, Any], problem: str
+) -> None:
     name = f"{world.prefix.rstrip('-')}-isolated"
-    world.engine.networks.create(name)
+    world.engine.networks.create(name, **made)
     world.project(7)
     service = world.service(preview_network_isolation="auto")
     await service.start_preview(7)
     preview = await service.get_preview(7)
     assert preview is not None
     assert preview.network_isolation == "off"
-    assert preview.network_detail == f"the network {name} exists and lets its containers reach each other"
+    assert preview.network_detail == f"the network {name} exists and {problem}"
 
 
 async def test_a_database_in_a_container_is_reached_by_its_name_and_at_its_port_only(

@@ -64,7 +64,7 @@ async fn a_restart_keeps_the_container_and_its_environment() -> Tested {
     let started = world.service.restart(request()).await?;
     assert_eq!(Some(started.container_id), before.container_id);
     // Two inspects are the monitor's, of the first run's end: one as its stream of output ended, one to take it in.
-    assert_eq!(world.calls(), [(Call::Inspect, 4), (Call::Start, 1), (Call::Stop, 1)]);
+    assert_eq!(world.calls(), [(Call::EnsureNetwork, 1), (Call::Inspect, 4), (Call::Start, 1), (Call::Stop, 1)]);
     // Whether the database is still there is asked; its password is left alone.
     assert_eq!(world.asked(), [Asked::Ensure, Asked::SetPassword, Asked::Missing]);
     let after = world.get().await?.ok_or(Error::abandoned(&id()))?;
