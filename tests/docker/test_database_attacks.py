@@ -9,18 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 from kosuke_docker import DatabaseError
-from pg import Server, environment, login
+from pg import Server, environment, login, started
 
 PROMPT_SECONDS = 12
 """Less than the 15 seconds after which the server ends a statement that waits."""
-
-
-async def started(world: Any, server: Server, project_id: int, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    """The service, and the login that the container got."""
-    world.project(project_id)
-    service = world.service(**server.settings, **changes)
-    await service.start_preview(project_id)
-    return service, login(environment(world.container(project_id))["DATABASE_URL"])
 
 
 async def let_in(server: Server, host: dict[str, Any], guest: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from kosuke_docker import DatabaseError
-from pg import Server, environment, login
+from pg import Server, environment, login, started
 
 
 @contextlib.asynccontextmanager
@@ -39,13 +39,6 @@ async def reconnecting(server: Server, who: dict[str, Any], clients: int = 3) ->
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def started(world: Any, server: Server, project_id: int, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    world.project(project_id)
-    service = world.service(**server.settings, **changes)
-    await service.start_preview(project_id)
-    return service, login(environment(world.container(project_id))["DATABASE_URL"])
 
 
 async def test_a_stop_keeps_the_data_unless_it_is_told_to_remove_it(

@@ -14,19 +14,11 @@ import asyncpg
 import pytest
 import services
 from kosuke_docker import DatabaseError
-from pg import Server, environment, login
+from pg import Server, environment, login, started
 
 PROMPT_SECONDS = 5
 MANY = 1_200
 TOLD = 1_000
-
-
-async def started(world: Any, server: Server, project_id: int, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    """The service, and the login that the container got."""
-    world.project(project_id)
-    service = world.service(**server.settings, **changes)
-    await service.start_preview(project_id)
-    return service, login(environment(world.container(project_id))["DATABASE_URL"])
 
 
 async def test_a_locked_table_does_not_hold_up_the_info(world: Any, server: Server, project_id: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pg import Server, environment, login
+from pg import Server, environment, login, started
 
 MARK = "SELECT left(shobj_description(oid, 'pg_database'), 4096) FROM pg_database WHERE datname = $1"
 FORGERIES: dict[str, dict[str, Any]] = {
@@ -22,14 +22,6 @@ FORGERIES: dict[str, dict[str, Any]] = {
     "long-note": {"note": "x" * 5000},
 }
 TEXTS = ["", "{", "[]", "null", '{"kosuke": "preview"}', "\\'; DROP DATABASE postgres; --"]
-
-
-async def started(world: Any, server: Server, project_id: int) -> tuple[Any, dict[str, Any]]:
-    """A preview's service, and the login of its app."""
-    world.project(project_id)
-    service = world.service(**server.settings)
-    await service.start_preview(project_id)
-    return service, login(environment(world.container(project_id))["DATABASE_URL"])
 
 
 async def decides_nothing(world: Any, server: Server, project_id: int, service: Any, other: str) -> None:

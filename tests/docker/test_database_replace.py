@@ -9,16 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 from kosuke_docker import DatabaseError, InvalidInputError
-from pg import LEFT, Server, environment, login
+from pg import LEFT, Server, started
 
 MEGABYTES = 50
-
-
-async def started(world: Any, server: Server, project_id: int, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    world.project(project_id)
-    service = world.service(**server.settings, **changes)
-    await service.start_preview(project_id)
-    return service, login(environment(world.container(project_id))["DATABASE_URL"])
 
 
 async def test_the_info_is_what_the_server_says(world: Any, server: Server, project_id: int) -> None:

@@ -116,3 +116,11 @@ def put_client(project: Path) -> None:
             node_image.find_node().run_npm("install", CLIENT, "--no-audit", "--no-fund", "--ignore-scripts", cwd=work)
             work.rename(home)
     shutil.copytree(home / "node_modules", project / "node_modules")
+
+
+async def started(world: Any, server: Server, project_id: int, **changes: Any) -> tuple[Any, dict[str, Any]]:
+    """A running preview's service, and the login that its container got."""
+    world.project(project_id)
+    service = world.service(**server.settings, **changes)
+    await service.start_preview(project_id)
+    return service, login(environment(world.container(project_id))["DATABASE_URL"])
