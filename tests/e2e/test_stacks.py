@@ -19,8 +19,8 @@ TELL_SECONDS = 30
 
 pytestmark = [
     pytest.mark.timeout(600),  # The first time of a stack installs it.
-    # 9 minutes with their installs: beside all other tests they do not fit the 15 that CI may take. It has Next.js in the
-    # browser (test_browser.py), and every stack's output (tests/readiness.rs).
+    # 9 minutes with their installs: beside all other tests they do not fit the 15 that CI may take. It has Next.js in
+    # the browser (test_browser.py), and every stack's output (tests/readiness.rs).
     pytest.mark.skipif(not SOAK, reason="installs every stack, 9 minutes: `make soak` runs them"),
 ]
 

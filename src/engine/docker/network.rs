@@ -90,10 +90,10 @@ fn of_network(network: &Network) -> Option<Found> {
     let option = |name: &str| network.options.as_ref().and_then(|options| options.get(name).map(String::as_str));
     // The engine's own rule for a name that was not given.
     let bridge = option(OPTION_BRIDGE).map_or_else(|| format!("br-{}", id.get(..12).unwrap_or(&id)), str::to_owned);
-    let open = if option(OPTION_REACH_EACH_OTHER) != Some("false") {
-        Some("lets its containers reach each other")
-    } else {
+    let open = if option(OPTION_REACH_EACH_OTHER) == Some("false") {
         (network.enable_ipv6 == Some(true)).then_some("has IPv6, for which no rules are set")
+    } else {
+        Some("lets its containers reach each other")
     };
     Some(Found { gateway: gateways.clone().find(IpAddr::is_ipv4).or(gateways.clone().next()), bridge, open, id })
 }
