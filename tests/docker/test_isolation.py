@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import docker
 import pytest
 from attack import reached
 from docker import DockerClient
+from docker.types import IPAMConfig, IPAMPool
 
 METADATA = "169.254.169.254"
 
@@ -213,7 +213,7 @@ async def test_where_rules_cannot_be_set_previews_are_still_apart_and_it_is_told
 ICC_OFF = {"com.docker.network.bridge.enable_icc": "false"}
 IPV6 = {
     "enable_ipv6": True,
-    "ipam": docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="fd00:7e57::/64")]),
+    "ipam": IPAMConfig(pool_configs=[IPAMPool(subnet="fd00:7e57::/64")]),
 }
 
 
