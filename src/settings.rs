@@ -107,6 +107,8 @@ pub struct Settings {
     pub preview_probe_ttl: Duration,
     /// `PREVIEW_PROBE_TIMEOUT`
     pub preview_probe_timeout: Duration,
+    /// `PREVIEW_PROBE_INTERVAL`: how often a page that was ready is looked at while somebody listens; zero: never.
+    pub preview_probe_interval: Duration,
     /// `PREVIEW_WARMUP_TIMEOUT`
     pub preview_warmup_timeout: Duration,
     /// `PREVIEW_STOP_TIMEOUT`
@@ -306,6 +308,7 @@ pub(crate) mod tests {
             preview_health_path: "/".into(),
             preview_probe_ttl: Duration::from_secs(1),
             preview_probe_timeout: Duration::from_secs(5),
+            preview_probe_interval: Duration::from_secs(10),
             preview_warmup_timeout: Duration::from_secs(60),
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,

@@ -20,7 +20,7 @@ use crate::preview::{Phase, Preview, Started};
 use crate::probe::Prober;
 use crate::service::{
     Common, Hooks, LogReader, Operations, Previews, ProjectDatabases, Restarted, Start, StartRequest, Subscription,
-    SweepResult, WaitOptions, follow_phrases, in_use, known_and, stop_all,
+    SweepResult, WaitOptions, follow_phrases, in_use, known_and, ping, stop_all,
 };
 use crate::settings::Settings;
 use crate::state::{EngineStatus, Ownership, Snapshots, Store};
@@ -71,7 +71,7 @@ impl Previews for CompatService {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.context.client.ping().await.map_err(|source| Error::engine("ping", None, source))
+        ping(self.context.client.ping(), &self.context.common.settings).await
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {

@@ -4,6 +4,7 @@ mod answers;
 mod arguments;
 mod client;
 mod core;
+mod delivery;
 mod engines;
 mod errors;
 mod hooks;

@@ -1,5 +1,6 @@
 //! Our own tokio runtime: made at the first call, one per process id, ended at exit.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -13,26 +14,61 @@ use pyo3_async_runtimes::TaskLocals;
 use pyo3_async_runtimes::generic::{self, ContextExt, JoinError};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::delivery::{DeliveryThread, DeliveryQueue};
 use crate::lock::lock;
 
 /// Held for moments only, and only by threads that hold the GIL: so nobody holds it while Python forks.
-static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
+static RUNTIME: Mutex<Option<(u32, Threads)>> = Mutex::new(None);
 
 const WORKERS: usize = 2;
+/// For what blocks: scans of folders, name look-ups, and the calls of a docker-py-compatible client.
+const BLOCKING_THREADS: usize = 16;
+
+/// All threads of a runtime.
+struct Threads {
+    runtime: Runtime,
+    delivery: DeliveryThread,
+}
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let (queue, delivery) = DeliveryThread::start()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("kosuke-docker")
+            .on_thread_start(move || DELIVERIES.with(|slot| drop(slot.set(queue.clone()))))
+            .enable_all()
+            .build()?;
+        Ok(Self { runtime, delivery })
+    }
+
+    /// Ends them; waits for it, for `timeout` at the most.
+    fn end(self, timeout: Duration) {
+        let began = std::time::Instant::now();
+        self.runtime.shutdown_timeout(timeout);
+        self.delivery.wait(timeout.saturating_sub(began.elapsed()));
+    }
+}
+
+thread_local! {
+    /// Where the threads of the runtime hand over what Python waits for.
+    static DELIVERIES: OnceCell<DeliveryQueue> = const { OnceCell::new() };
+}
 
 /// The runtime of this process.
 pub(super) fn handle() -> PyResult<Handle> {
     let mut slot = lock(&RUNTIME);
     let pid = std::process::id();
-    if let Some((owner, runtime)) = &*slot
+    if let Some((owner, threads)) = &*slot
         && *owner == pid
     {
-        return Ok(runtime.handle().clone());
+        return Ok(threads.runtime.handle().clone());
     }
-    let built = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("kosuke-docker").enable_all().build();
-    let runtime = built.map_err(|error| PyRuntimeError::new_err(format!("cannot start the runtime: {error}")))?;
-    let handle = runtime.handle().clone();
-    if let Some(parents) = slot.replace((pid, runtime)) {
+    let started = Threads::start();
+    let threads = started.map_err(|error| PyRuntimeError::new_err(format!("cannot start the runtime: {error}")))?;
+    let handle = threads.runtime.handle().clone();
+    if let Some(parents) = slot.replace((pid, threads)) {
         // Its threads stayed in the parent process: ending it here would wait for them for ever.
         std::mem::forget(parents);
     }
@@ -79,16 +115,16 @@ impl Alive {
 
 /// A runtime that nothing keeps any more.
 #[pyclass(frozen, module = "kosuke_docker._core")]
-pub(super) struct Ending(Mutex<Option<Runtime>>);
+pub(super) struct Ending(Mutex<Option<Threads>>);
 
 #[pymethods]
 impl Ending {
     /// Waits until its threads have ended, `timeout` seconds at the most. Blocks.
     fn wait(&self, py: Python<'_>, timeout: f64) {
-        let runtime = lock(&self.0).take();
+        let threads = lock(&self.0).take();
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        if let Some(runtime) = runtime {
-            py.detach(|| runtime.shutdown_timeout(timeout));
+        if let Some(threads) = threads {
+            py.detach(|| threads.end(timeout));
         }
     }
 }
@@ -98,7 +134,7 @@ pub(super) fn release() -> Result<Option<Ending>, ()> {
     let mut slot = lock(&RUNTIME);
     let (services, calls) = keepers(|keepers| (keepers.services, keepers.calls));
     match slot.take_if(|(owner, _)| services == 0 && calls == 0 && *owner == std::process::id()) {
-        Some((_, runtime)) => Ok(Some(Ending(Mutex::new(Some(runtime))))),
+        Some((_, threads)) => Ok(Some(Ending(Mutex::new(Some(threads))))),
         None if services == 0 && calls > 0 => Err(()),
         None => Ok(None),
     }
@@ -117,17 +153,17 @@ fn call_is_over(_future: &Bound<'_, PyAny>) {
 
 /// Ends the runtime, if this process has one.
 pub(super) fn shutdown(py: Python<'_>, timeout: Duration) {
-    let runtime = {
+    let threads = {
         let mut slot = lock(&RUNTIME);
         match slot.take() {
-            Some((owner, runtime)) if owner == std::process::id() => runtime,
+            Some((owner, threads)) if owner == std::process::id() => threads,
             other => {
                 *slot = other;
                 return;
             }
         }
     };
-    py.detach(|| runtime.shutdown_timeout(timeout));
+    py.detach(|| threads.end(timeout));
 }
 
 /// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
@@ -188,12 +224,23 @@ impl generic::Runtime for Own {
         Box::pin(async move { task.await.map_err(Panicked) })
     }
 
+    /// Work that takes the GIL: every answer. A blocking thread for each would be hundreds in a burst of calls.
     fn spawn_blocking<F>(work: F) -> Self::JoinHandle
     where
         F: FnOnce() + Send + 'static,
     {
-        let task = tokio::task::spawn_blocking(work);
-        Box::pin(async move { task.await.map_err(Panicked) })
+        let unanswered = DELIVERIES.with(|slot| match slot.get() {
+            Some(queue) => queue.hand_over(Box::new(work)),
+            None => Err(Box::new(work)),
+        });
+        match unanswered {
+            Ok(()) => Box::pin(std::future::ready(Ok(()))),
+            // Not a thread of the runtime, or its delivery thread has ended.
+            Err(work) => {
+                let task = tokio::task::spawn_blocking(work);
+                Box::pin(async move { task.await.map_err(Panicked) })
+            }
+        }
     }
 }
 

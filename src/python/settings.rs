@@ -98,6 +98,7 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
         preview_health_path: fields.required("preview_health_path")?,
         preview_probe_ttl: fields.seconds("preview_probe_ttl")?,
         preview_probe_timeout: fields.seconds("preview_probe_timeout")?,
+        preview_probe_interval: fields.seconds("preview_probe_interval")?,
         preview_warmup_timeout: fields.seconds("preview_warmup_timeout")?,
         preview_stop_timeout: fields.seconds("preview_stop_timeout")?,
         preview_pull_policy: match policy.as_str() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::database::ProjectDatabases;
 use super::operations::Operations;
 use super::phrases::follow_phrases;
-use crate::engine::LogChunks;
+use crate::engine::{EngineError, LogChunks};
+use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::ContainerInfo;
 use crate::probe::ProbeTarget;
@@ -88,4 +89,14 @@ impl Common {
     pub async fn close(&self, timeout: Duration) -> usize {
         self.tasks.close(timeout).await
     }
+}
+
+/// The answer to a ping, within the heartbeat's time-out: a frozen engine takes a connection and says nothing.
+pub(crate) async fn ping(
+    answer: impl Future<Output = Result<(), EngineError>>,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let timeout = settings.engine_heartbeat_timeout;
+    let answer = tokio::time::timeout(timeout, answer).await.unwrap_or(Err(EngineError::Timeout(timeout)));
+    answer.map_err(|source| Error::engine("ping", None, source))
 }

@@ -53,6 +53,7 @@ pub use previews::PreviewService;
 
 pub use crate::sync::{EngineEvents, Heartbeat};
 
+pub(crate) use common::ping;
 pub(crate) use context::{MAX_RACES, POLL, UNSTARTED_TIMEOUT, known_and};
 pub(crate) use hooks::ask;
 pub(crate) use list::in_use;

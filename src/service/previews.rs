@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::api::{Previews, StartRequest, SweepResult, WaitOptions};
 use super::attempt::Attempt;
-use super::common::Common;
+use super::common::{Common, ping};
 use super::context::Context;
 use super::database::ProjectDatabases;
 use super::events::{Events, Subscription};
@@ -122,7 +122,7 @@ impl Previews for PreviewService {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.context.engine.ping().await.map_err(|source| Error::engine("ping", None, source))
+        ping(self.context.engine.ping(), self.context.settings()).await
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {

@@ -84,7 +84,14 @@ impl Wait {
             stages.enter(preview.as_ref().map(|preview| preview.phase));
             let busy = store.is_busy(id);
             match preview {
-                Some(preview) if preview.phase == Phase::Ready && settled => return Ok(preview),
+                Some(preview) if preview.phase == Phase::Ready && settled => {
+                    // What is remembered may be old: the app may hang by now.
+                    self.look_again(id).await?;
+                    match store.preview(id, unreachable.as_ref()) {
+                        Some(preview) if preview.phase == Phase::Ready => return Ok(preview),
+                        _ => continue,
+                    }
+                }
                 // Something is queued or being done: what it makes of it comes.
                 _ if busy => {}
                 Some(preview) => {
@@ -107,6 +114,15 @@ impl Wait {
             if unreachable.is_some() {
                 unreachable = reconciler.ensure_fresh_or_remembered(id).await.map_err(failed)?;
             }
+        }
+    }
+
+    /// Asks for the page, unless it has just answered.
+    async fn look_again(&self, id: &PreviewId) -> Result<(), Error> {
+        let Some(run) = self.context.store().current_run(id) else { return Ok(()) };
+        tokio::select! {
+            () = self.context.common.page.probe(&run) => Ok(()),
+            () = self.context.common.tasks.closed().cancelled() => Err(Error::Closed { operation: "wait" }),
         }
     }
 

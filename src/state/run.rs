@@ -215,6 +215,17 @@ impl Run {
         lock(&self.last_answer).is_some_and(|(came, _)| came >= asked || came.elapsed() < ttl)
     }
 
+    /// Waits until no answer has come for `pause`.
+    pub(crate) async fn wait_unanswered(&self, pause: Duration) {
+        loop {
+            let came = lock(&self.last_answer).map(|(came, _)| came);
+            match came.map(|came| pause.saturating_sub(came.elapsed())) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ => return,
+            }
+        }
+    }
+
     /// Waits until the output so far has been read and a server that is up has been asked, but not long: what a caller
     /// learns of a container that this process has not seen before.
     pub(crate) async fn wait_first_answer(&self) {

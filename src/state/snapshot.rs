@@ -111,7 +111,8 @@ impl Snapshots {
             (None, Link::Down { reason }) => Some(reason),
             (None, Link::Up { .. } | Link::Idle) => None,
         };
-        preview.as_of = observation.at.max(self.engine.last_answer());
+        // The page's answers tell something, too.
+        preview.as_of = observation.at.max(self.engine.last_answer()).max(preview.ready_at.unwrap_or(observation.at));
         if let Some(reason) = reason {
             preview.phase = Phase::EngineUnreachable;
             preview.detail = Some(format!("The engine does not answer, this is the last that is known: {reason}"));

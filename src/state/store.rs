@@ -145,6 +145,13 @@ impl Store {
         self.events.receiver_count() > 0
     }
 
+    /// Whether anybody wants to hear of changes, and this preview's app is not paused: then it answers nothing.
+    pub(crate) fn is_watched(&self, id: &PreviewId) -> bool {
+        let entries = lock(&self.entries);
+        let state = entries.all.get(id).and_then(|entry| Some(entry.observation.as_ref()?.workload.state));
+        self.is_heard() && state != Some(State::Paused)
+    }
+
     /// What changes from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<PreviewEvent> {
         let Entries { all, names, .. } = &mut *lock(&self.entries);

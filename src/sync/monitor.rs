@@ -88,7 +88,7 @@ impl Monitor {
         let edits = Edits::of(self.projects_dir.join(id.folder()));
         tokio::select! {
             () = self.follow_output(id, run) => {}
-            () = self.page.keep_asking(run, edits, || self.store.is_heard()) => {}
+            () = self.page.keep_asking(run, edits, || self.store.is_watched(id)) => {}
         }
     }
 

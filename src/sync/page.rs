@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::edits::Edits;
+use crate::preview::Phase;
 use crate::probe::{Answer, ProbeTarget, Prober};
 use crate::readiness::{Problem, Signal};
 use crate::settings::Settings;
@@ -19,6 +20,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked whether anybody listens.
 const LISTENERS_POLL: Duration = Duration::from_secs(1);
+/// The least pause between two looks at a page that was ready, in answers: slow pages are asked for less often.
+const PAUSE_IN_ANSWERS: u32 = 20;
 
 /// Sends the requests and takes their answers into the run.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub(crate) struct PageProbe {
     ttl: Duration,
     timeout: Duration,
     warmup_timeout: Duration,
+    /// How often a page that was ready is looked at; zero: never.
+    interval: Duration,
     /// The name that people ask under, where a dev server may refuse it.
     public_name: Option<String>,
 }
@@ -38,16 +43,22 @@ impl PageProbe {
             ttl: settings.preview_probe_ttl,
             timeout: settings.preview_probe_timeout,
             warmup_timeout: settings.preview_warmup_timeout,
+            interval: settings.preview_probe_interval,
             public_name: public_name(&settings.preview_public_host),
         }
     }
 
     /// The shared probe: one request at a time, its answer good for its time to live, and for all who asked before it came.
     pub(crate) async fn probe(&self, run: &Run) {
+        self.probe_after(run, self.ttl).await;
+    }
+
+    /// The same, where an answer is good for `age`.
+    async fn probe_after(&self, run: &Run, age: Duration) {
         let Some(target) = run.target() else { return };
         let asked = Instant::now();
         let _one_at_a_time = run.probing.lock().await;
-        if !run.has_recent_answer(asked, self.ttl) {
+        if !run.has_recent_answer(asked, age) {
             self.ask(run, target, self.timeout).await;
         }
     }
@@ -77,8 +88,8 @@ impl PageProbe {
     }
 
     /// Asks until the page has been compiled, and again when errors stand and a file of the project changed, or after an
-    /// OOM. `is_heard`: whether anybody wants to hear of changes, so that an edit that breaks the page is looked for, too:
-    /// some servers say nothing of it. Ends never; without an address it does nothing.
+    /// OOM. `is_heard`: whether anybody wants to hear of changes. Then it is looked for an edit that breaks the page, and
+    /// for an app that hangs: some servers say nothing of either. Ends never; without an address it does nothing.
     pub(crate) async fn keep_asking(&self, run: &Run, edits: Edits, is_heard: impl Fn() -> bool) {
         let Some(target) = run.target() else { return std::future::pending().await };
         let mut state = run.watch_state();
@@ -114,8 +125,27 @@ impl PageProbe {
             // What is new came by the log or an event: a request now would find the same.
             () = unsettled => drop(pause(run, open.retry, &mut open.edits).await),
             () = open.edits.next(), if heard => drop(self.ask(run, target, self.warmup_timeout).await),
+            () = self.keep_looking(run), if heard && !self.interval.is_zero() => {}
+            () = unheard(is_heard), if heard => {}
             // Somebody may listen by now.
             () = tokio::time::sleep(LISTENERS_POLL), if !heard => {}
+        }
+    }
+
+    /// Looks whether a page that was ready still answers, when nothing has told of an answer for a while. Ends never.
+    async fn keep_looking(&self, run: &Run) {
+        let (mut pause, mut retry) = (self.interval, RETRY_FIRST);
+        loop {
+            run.wait_unanswered(pause).await;
+            let began = Instant::now();
+            self.probe_after(run, pause).await;
+            if run.state().phase() == Phase::Unresponsive {
+                pause = retry.min(self.interval);
+                retry *= 2;
+            } else {
+                pause = self.interval.max(began.elapsed() * PAUSE_IN_ANSWERS);
+                retry = RETRY_FIRST;
+            }
         }
     }
 
@@ -143,6 +173,13 @@ impl PageProbe {
                 open.unreached = SILENT_POLL;
             }
         }
+    }
+}
+
+/// Ends when nobody listens any more.
+async fn unheard(is_heard: &impl Fn() -> bool) {
+    while is_heard() {
+        tokio::time::sleep(LISTENERS_POLL).await;
     }
 }
 

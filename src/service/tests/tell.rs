@@ -250,3 +250,84 @@ async fn a_host_name_that_the_server_refuses_is_told() -> Tested {
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_does_not_answer_from_memory() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    world.until(Phase::Ready).await?;
+    world.prober.answer("/", Answer::TooLate);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let hanging = world.service.wait_until_ready(&id(), wait(5)).await;
+    let Err(Error::NotReady { last: Some(last), .. }) = hanging else { return hanging.map(drop) };
+    assert_eq!(last.phase, Phase::Unresponsive);
+    let id = id();
+    let waiting = world.service.wait_until_ready(&id, wait(60));
+    let mending = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.prober.answer("/", Answer::Status(200));
+    };
+    let (ready, ()) = tokio::join!(waiting, mending);
+    assert_eq!(ready?.phase, Phase::Ready);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_hangs_is_told_without_being_asked_about() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    world.until(Phase::Ready).await?;
+    let mut events = world.service.events(Some(id())).await?;
+    let mut next = async || events.next().await.and_then(|event| event.preview).map(|preview| preview.phase);
+    let asked = world.prober.asked().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!((5..=7).contains(&(world.prober.asked().len() - asked)), "one request in 10 s while somebody listens");
+    let hung = tokio::time::Instant::now();
+    world.prober.answer("/", Answer::TooLate);
+    assert_eq!(next().await, Some(Phase::Unresponsive));
+    assert!(hung.elapsed() <= Duration::from_secs(10));
+    world.prober.answer("/", Answer::Status(200));
+    assert_eq!(next().await, Some(Phase::Ready));
+    // Nobody listens any more: nobody asks.
+    drop(events);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = world.prober.asked().len();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.prober.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_app_is_not_asked_for_its_page() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    world.until(Phase::Ready).await?;
+    let _events = world.service.events(Some(id())).await?;
+    world.engine.pause(NAME);
+    world.until(Phase::Paused).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = world.prober.asked().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.prober.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_engine_is_told_within_the_heartbeats_time_out() -> Tested {
+    let world = World::quiet();
+    let _held = world.engine.hold(Call::Ping);
+    let _more = world.engine.hold(Call::Ping);
+    let asked = tokio::time::Instant::now();
+    assert!(matches!(world.service.ping().await, Err(Error::Timeout { .. })));
+    assert!(asked.elapsed() <= Duration::from_secs(5), "{:?}", asked.elapsed());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_is_not_older_than_its_parts() -> Tested {
+    let world = World::new();
+    world.start().await?;
+    let ready = world.until(Phase::Ready).await?;
+    assert!(ready.ready_at.is_some_and(|at| at <= ready.as_of), "{:?} {:?}", ready.ready_at, ready.as_of);
+    Ok(())
+}

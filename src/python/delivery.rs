@@ -1,0 +1,59 @@
+//! The thread that hands results to Python: one for all calls, since each has to take the GIL, and a burst of calls would
+//! have a thread each. It holds the GIL once for all results that wait.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+/// Results that are handed over before others get the GIL.
+const AT_ONCE: usize = 64;
+
+pub(super) type Answer = Box<dyn FnOnce() + Send>;
+
+/// Where results are put. The thread ends when the last of these is gone.
+#[derive(Clone)]
+pub(super) struct DeliveryQueue(mpsc::Sender<Answer>);
+
+impl DeliveryQueue {
+    /// Err: the thread has ended.
+    pub(super) fn hand_over(&self, answer: Answer) -> Result<(), Answer> {
+        self.0.send(answer).map_err(|mpsc::SendError(answer)| answer)
+    }
+}
+
+/// The thread.
+pub(super) struct DeliveryThread {
+    /// Is closed at its end: a join has no time-out.
+    ended: mpsc::Receiver<()>,
+}
+
+impl DeliveryThread {
+    pub(super) fn start() -> std::io::Result<(DeliveryQueue, Self)> {
+        let (sender, answers) = mpsc::channel();
+        let (ends, ended) = mpsc::sync_channel(0);
+        std::thread::Builder::new().name("kosuke-docker-delivery".into()).spawn(move || {
+            run(&answers);
+            drop::<mpsc::SyncSender<()>>(ends);
+        })?;
+        Ok((DeliveryQueue(sender), Self { ended }))
+    }
+
+    /// Waits for its end, for `timeout` at the most.
+    pub(super) fn wait(&self, timeout: Duration) {
+        // An error tells of the end, or of the time-out.
+        drop(self.ended.recv_timeout(timeout));
+    }
+}
+
+fn run(answers: &mpsc::Receiver<Answer>) {
+    while let Ok(first) = answers.recv() {
+        Python::attach(|_| {
+            for answer in std::iter::once(first).chain(answers.try_iter()).take(AT_ONCE) {
+                // One that cannot be handed over must not keep the others back; the panic is printed.
+                drop(catch_unwind(AssertUnwindSafe(answer)));
+            }
+        });
+    }
+}
