@@ -111,6 +111,8 @@ pub struct Settings {
     pub preview_probe_interval: Duration,
     /// `PREVIEW_WARMUP_TIMEOUT`
     pub preview_warmup_timeout: Duration,
+    /// `PREVIEW_HOOK_TIMEOUT`: for one call of a replaced hook. The facade keeps it.
+    pub preview_hook_timeout: Duration,
     /// `PREVIEW_STOP_TIMEOUT`
     pub preview_stop_timeout: Duration,
     /// `PREVIEW_PULL_POLICY`
@@ -188,6 +190,7 @@ impl Settings {
         for (field, value) in [
             ("preview_probe_timeout", self.preview_probe_timeout),
             ("preview_warmup_timeout", self.preview_warmup_timeout),
+            ("preview_hook_timeout", self.preview_hook_timeout),
             ("engine_timeout", self.engine_timeout),
             ("engine_heartbeat_interval", self.engine_heartbeat_interval),
             ("engine_heartbeat_timeout", self.engine_heartbeat_timeout),
@@ -310,6 +313,7 @@ pub(crate) mod tests {
             preview_probe_timeout: Duration::from_secs(5),
             preview_probe_interval: Duration::from_secs(10),
             preview_warmup_timeout: Duration::from_secs(60),
+            preview_hook_timeout: Duration::from_secs(120),
             preview_stop_timeout: Duration::from_secs(5),
             preview_pull_policy: PullPolicy::Missing,
             containment: crate::containment::tests::nothing(),

@@ -1,12 +1,18 @@
-"""The native cores of this process. Services with equal settings and engine share one; others have their own."""
+"""The native cores of this process. Services of one class with equal settings and engine share one.
+
+Classes that replace no hook count as one class. A service with a client, or with a hook that was replaced on the
+object, has a core of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -46,17 +52,39 @@ class Attachment:
         return not self.forked() and not self.core.closed
 
 
-_shared: dict[tuple[str, str, int], Attachment] = {}
+_Key = tuple[bytes, str, int]
+_shared: weakref.WeakKeyDictionary[type, dict[_Key, Attachment]] = weakref.WeakKeyDictionary()
+"""By the class whose hooks are used; a class that is gone takes its cores with it."""
 _all: weakref.WeakSet[Attachment] = weakref.WeakSet()
+_KEY = secrets.token_bytes(32)
+"""Hides the settings in the keys: passwords are among them."""
+_lock = threading.Lock()
+"""Held while a core is found or made: two threads would make two."""
 
 
-def shared(settings: Settings) -> Attachment:
-    """The core that all services with these settings and this engine share."""
-    key = (json.dumps(settings.plain(), sort_keys=True), _core.engine_address(), os.getpid())
-    found = _shared.get(key)
-    if found is None or not found.usable():
-        found = _shared[key] = Attachment(settings, None)
+def shared(settings: Settings, of: type) -> Attachment:
+    """The core that all services of this class with these settings and this engine share."""
+    plain = json.dumps(settings.plain(), sort_keys=True).encode()
+    key = (hashlib.blake2b(plain, key=_KEY).digest(), _core.engine_address(), os.getpid())
+    with _lock:
+        cores = _shared.setdefault(of, {})
+        found = cores.get(key)
+        if found is None or not found.usable():
+            found = cores[key] = Attachment(settings, None)
     return found
+
+
+def _forget(attachment: Attachment) -> None:
+    """No service finds it any more."""
+    with _lock:
+        for cores in list(_shared.values()):
+            for key in [key for key, value in cores.items() if value is attachment]:
+                del cores[key]
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
 
 
 async def close(attachment: Attachment, timeout: float) -> None:
@@ -64,9 +92,7 @@ async def close(attachment: Attachment, timeout: float) -> None:
 
     The runtime's threads end with the last core of the process.
     """
-    for key, value in list(_shared.items()):
-        if value is attachment:
-            del _shared[key]
+    _forget(attachment)
     await attachment.core.close(timeout)
     deadline = time.monotonic() + timeout
     while True:
@@ -100,7 +126,7 @@ async def _ended(ending: _core.Ending, timeout: float) -> None:
 
 if hasattr(os, "register_at_fork"):
     # Without a core no thread can be in the middle of building what `before_fork` builds.
-    os.register_at_fork(before=lambda: _core.before_fork() if _all else None)
+    os.register_at_fork(before=lambda: _core.before_fork() if _all else None, after_in_child=_after_fork)
 
 
 @atexit.register

@@ -157,7 +157,7 @@ class DatabaseError(KosukeDockerError):
 
 
 class OperationTimeoutError(KosukeDockerError, TimeoutError):
-    """The engine did not answer within ``ENGINE_TIMEOUT``."""
+    """The engine did not answer within ``ENGINE_TIMEOUT``, or a replaced hook within ``PREVIEW_HOOK_TIMEOUT``."""
 
 
 class EngineError(KosukeDockerError):
@@ -166,6 +166,16 @@ class EngineError(KosukeDockerError):
 
 class HookError(KosukeDockerError):
     """This call joined another's start, and a replaced hook of that other call raised."""
+
+
+class HookReentryError(KosukeDockerError, RuntimeError):
+    """A replaced hook called an operation on its own preview, which would wait for the hook for ever.
+
+    Attributes:
+        hook: The name of the hook.
+    """
+
+    hook: str
 
 
 class ServiceClosedError(KosukeDockerError, RuntimeError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
-import inspect
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Optional, TypeVar
 
 from pydantic import TypeAdapter
 
-from kosuke_docker import _core, _cores, _seams
+from kosuke_docker import _core, _cores, _hooks, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
@@ -48,11 +49,20 @@ def configure(settings: object | None) -> None:
     _configured = None if settings is None else Settings.of(settings)
 
 
+class _Sharing(enum.IntEnum):
+    """Which services a core is shared with."""
+
+    NONE = 0
+    CLASS = 1
+    ALL = 2
+
+
 class EnvironmentService:
     """Builds the environment of a preview's container. Replaceable on the instance."""
 
     def __init__(self, service: DockerService) -> None:
-        self._service = service
+        # Weak: a service that is dropped has to be gone at once, and not at the next garbage collection.
+        self._service = weakref.ref(service)
 
     def prepare_container_environment(
         self, project_id: int, env_vars: Mapping[str, str | None] | None = None
@@ -68,15 +78,19 @@ class EnvironmentService:
 
         Raises:
             InvalidInputError: A name or value cannot be used; it is named.
+            ReferenceError: Its ``DockerService`` is gone.
         """
-        return self._service._native_environment(project_id, env_vars)
+        service = self._service()
+        if service is None:
+            raise ReferenceError("the DockerService of this environment service is gone: keep it")
+        return service._native_environment(project_id, env_vars)
 
 
 class DockerService:
     """Live previews of web apps, one container per project.
 
-    Constructing does no I/O. A new object per request is fine: the state is in the engine, and objects with the same
-    settings in one process share one native core.
+    Constructing does no I/O. A new object per request is fine, also of a subclass: the state is in the engine, and
+    objects of one class with the same settings in one process share one native core.
 
     Args:
         settings: A ``Settings``, any object with some of its fields as attributes, or None: what ``configure`` was
@@ -99,7 +113,7 @@ class DockerService:
         self._client = client if client is not None else _seams.default_client()
         self._docker_py: Any | None = None
         self._attachment: _cores.Attachment | None = None
-        self._own = False
+        self._sharing = _Sharing.ALL
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.CONTAINER_NAME_PREFIX}*>"
@@ -148,7 +162,8 @@ class DockerService:
         try:
             await core.ping()
         except KosukeDockerError as error:
-            logger.error("Docker not available: %s", error)
+            # As text: a handler may keep the record, and with the exception this service.
+            logger.error("Docker not available: %s", str(error))
             return False
         return True
 
@@ -177,8 +192,9 @@ class DockerService:
             fail_on_compile_error: With ``wait="ready"``: a compile error ends the wait.
             limits: What the container may use, in place of the settings. One that runs already keeps its own, also
                 over ``restart_preview``. With ``client=`` there are no limits, and these are refused.
-            on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. Of
-                calls that share a start, only the first one's variables, limits, handler and hooks count.
+            on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. What
+                it raises ends this call, and not those who share the start. Of calls that share a start, only the
+                first one's variables, limits, handler and hooks count.
 
         Returns:
             The preview's URL.
@@ -194,9 +210,12 @@ class DockerService:
             DatabaseError: The database cannot be made, and ``POSTGRES_REQUIRED`` is set.
             PreviewFailedError: The container ended at once, or before it was ready.
             PreviewTimeoutError: It was not ready in time. The container goes on.
-            OperationTimeoutError: An engine call took longer than ``ENGINE_TIMEOUT``.
+            OperationTimeoutError: An engine call took longer than ``ENGINE_TIMEOUT``, or a replaced hook longer than
+                ``PREVIEW_HOOK_TIMEOUT``.
+            HookReentryError: A hook of this very preview makes the call, and would wait for itself.
         """
         core = self._attach().core
+        _hooks.refuse_within(core, "start_preview", project_id)
         name = self._get_container_name(project_id)
         ready = (timeout, fail_on_compile_error) if wait == "ready" else None
         given = None if limits is None else (limits.memory, limits.cpus, limits.pids)
@@ -226,6 +245,7 @@ class DockerService:
                 nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
+        _hooks.refuse_within(core, "wait_until_ready", project_id)
         return Preview.model_validate_json(
             await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error)
         )
@@ -252,7 +272,7 @@ class DockerService:
         core, name = self._attach().core, self._get_container_name(project_id)
         if tail is not None and not 0 <= tail < _MAX_TAIL:
             raise InvalidInputError(f"tail: must be between 0 and {_MAX_TAIL - 1}, or None", field="tail")
-        return LogStream(lambda: core.logs(project_id, name, follow, tail))
+        return LogStream(self, lambda: core.logs(project_id, name, follow, tail))
 
     def events(self, project_id: int | None = None) -> EventStream:
         """The changes of previews from now on: every change of a phase, every compile error set or cleared.
@@ -270,7 +290,7 @@ class DockerService:
         """
         core = self._attach().core
         name = "" if project_id is None else self._get_container_name(project_id)
-        return EventStream(lambda: core.events(project_id, name))
+        return EventStream(self, lambda: core.events(project_id, name))
 
     async def restart_preview(self, project_id: int) -> str:
         """Restarts a project's preview in the same container, with the same environment; without one, starts it.
@@ -285,6 +305,7 @@ class DockerService:
             KosukeDockerError: As ``start_preview``.
         """
         core = self._attach().core
+        _hooks.refuse_within(core, "restart_preview", project_id)
         name = self._get_container_name(project_id)
         return await self._run(project_id, lambda call: core.restart(project_id, name, call))
 
@@ -324,7 +345,9 @@ class DockerService:
             DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone, and
                 the next ``sweep`` tries again.
         """
-        await self._attach().core.stop(project_id, self._get_container_name(project_id), remove_database)
+        core = self._attach().core
+        _hooks.refuse_within(core, "stop_preview", project_id)
+        await core.stop(project_id, self._get_container_name(project_id), remove_database)
 
     async def drop_project_database(self, project_id: int) -> None:
         """Removes a project's database and role and ends their sessions. No database is no error. A container stays.
@@ -334,7 +357,9 @@ class DockerService:
         Raises:
             DatabaseError: It could not be removed; the next ``sweep`` tries again.
         """
-        await self._attach().core.drop_database(project_id, self._get_container_name(project_id))
+        core = self._attach().core
+        _hooks.refuse_within(core, "drop_project_database", project_id)
+        await core.drop_database(project_id, self._get_container_name(project_id))
 
     async def reset_database(self, project_id: int) -> None:
         """Replaces a project's database with an empty one; makes one if there is none.
@@ -344,7 +369,9 @@ class DockerService:
         Raises:
             DatabaseError: The server refused; the old database is as it was.
         """
-        await self._attach().core.reset_database(project_id, self._get_container_name(project_id))
+        core = self._attach().core
+        _hooks.refuse_within(core, "reset_database", project_id)
+        await core.reset_database(project_id, self._get_container_name(project_id))
 
     async def clone_database(self, project_id: int, from_project_id: int) -> None:
         """Replaces a project's database with a copy of another project's.
@@ -360,7 +387,9 @@ class DockerService:
             InvalidInputError: An id cannot be used, or both are the same.
             DatabaseError: The source has no database, or the server refused; both databases are as they were.
         """
-        await self._attach().core.clone_database(project_id, self._get_container_name(project_id), from_project_id)
+        core = self._attach().core
+        _hooks.refuse_within(core, "clone_database", project_id, from_project_id)
+        await core.clone_database(project_id, self._get_container_name(project_id), from_project_id)
 
     async def database_info(self, project_id: int) -> DatabaseInfo:
         """What the database server says about a project's database now.
@@ -399,7 +428,9 @@ class DockerService:
         Raises:
             ContainerConflictError, DockerUnavailableError, OperationTimeoutError, EngineError: As ``stop_preview``.
         """
-        await self._attach().core.stop_all()
+        core = self._attach().core
+        _hooks.refuse_within(core, "stop_all_previews")
+        await core.stop_all()
 
     async def sweep(self, *, remove_orphan_databases: bool = False) -> SweepResult:
         """Finishes or removes what killed processes left: for an agent's start-up, or once in a while.
@@ -418,7 +449,9 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
         """
-        return SweepResult.model_validate_json(await self._attach().core.sweep(remove_orphan_databases))
+        core = self._attach().core
+        _hooks.refuse_within(core, "sweep")
+        return SweepResult.model_validate_json(await core.sweep(remove_orphan_databases))
 
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.
@@ -520,7 +553,11 @@ class DockerService:
 
     def _replaced(self) -> list[str]:
         """The names of the hooks that were replaced."""
-        names = [name for name in _NATIVE if name in self.__dict__ or getattr(type(self), name) is not _NATIVE[name]]
+        return [name for name in _NATIVE if getattr(type(self), name) is not _NATIVE[name]] + self._replaced_here()
+
+    def _replaced_here(self) -> list[str]:
+        """The names of the hooks that were replaced on this object, and not by its class."""
+        names = [name for name in _NATIVE if name in self.__dict__]
         environment = self.environment_service
         if type(environment) is not EnvironmentService or "prepare_container_environment" in vars(environment):
             names.append("_prepare_container_environment")
@@ -528,14 +565,17 @@ class DockerService:
             names.append("_ensure_project_database")
         return names
 
-    def _names_differ(self) -> bool:
-        """Whether containers are named unlike those of other services with the same settings."""
-        hook = "_get_container_name"
-        replaced = hook in self.__dict__ or getattr(type(self), hook) is not _GET_CONTAINER_NAME
-        return replaced or self._settings.preview_container_name_prefix != self.CONTAINER_NAME_PREFIX
+    def _sharing_now(self) -> _Sharing:
+        """With which services the core may be shared: hooks and names of containers have to be the same."""
+        here = "_get_container_name" in self.__dict__
+        prefix = self._settings.preview_container_name_prefix != self.CONTAINER_NAME_PREFIX
+        if self._client is not None or here or prefix or self._replaced_here():
+            return _Sharing.NONE
+        named = type(self)._get_container_name is not _GET_CONTAINER_NAME
+        return _Sharing.CLASS if named or self._replaced() else _Sharing.ALL
 
     def _attach(self) -> _cores.Attachment:
-        private = self._client is not None or bool(self._replaced()) or self._names_differ()
+        sharing = self._sharing_now()
         attachment = self._attachment
         if attachment is not None and attachment.forked():
             raise ServiceForkedError(
@@ -543,12 +583,16 @@ class DockerService:
                 "(gunicorn: in post_fork or without preload_app; multiprocessing: the spawn context)",
                 operation="fork",
             )
-        if attachment is None or not attachment.usable() or (private and not self._own):
-            self._own = private
+        if attachment is None or not attachment.usable() or sharing < self._sharing:
+            self._sharing = sharing
             if attachment is not None:
                 attachment.users.discard(self)
-            adapter = None if self._client is None else ClientEngine(self._client)
-            attachment = _cores.Attachment(self._settings, adapter) if private else _cores.shared(self._settings)
+            if sharing is _Sharing.NONE:
+                adapter = None if self._client is None else ClientEngine(self._client)
+                attachment = _cores.Attachment(self._settings, adapter)
+            else:
+                of = type(self) if sharing is _Sharing.CLASS else DockerService
+                attachment = _cores.shared(self._settings, of)
             self._attachment = attachment
             attachment.users.add(self)
         attachment.containers.flush()
@@ -576,6 +620,8 @@ class DockerService:
                 try:
                     question.done(await self._answer(project_id, question, on_progress))
                 except Exception as error:
+                    if question.name == "on_progress":
+                        raise  # This caller's alone: those who share the start or the pull go on.
                     raised = error
                     question.failed(f"{type(error).__name__}: {error}")
             try:
@@ -592,7 +638,7 @@ class DockerService:
     async def _answer(self, project_id: int | None, question: HookReply, on_progress: ProgressHandler | None) -> Any:
         if question.name == "on_progress" and on_progress is not None:
             told = on_progress(PullProgress.model_validate_json(question.arguments[0]))
-            return await told if inspect.isawaitable(told) else told
+            return await _hooks.result(told, question.name, project_id, self._settings.preview_hook_timeout)
         arguments: tuple[Any, ...] = question.arguments
         if question.name == "_get_random_port" and "_get_random_port" not in self._replaced():
             # Only a start with a client calls the native hook.
@@ -601,8 +647,9 @@ class DockerService:
             arguments = (project_id, self._container(arguments[0]))
         elif question.name not in ("_get_random_port", "_check_container_health"):
             arguments = (project_id, *arguments)
-        answer = getattr(self, question.name)(*arguments)
-        return await answer if inspect.isawaitable(answer) else answer
+        with _hooks.running(self._attach().core, project_id, question.name):
+            answer = getattr(self, question.name)(*arguments)
+            return await _hooks.result(answer, question.name, project_id, self._settings.preview_hook_timeout)
 
     def _container(self, container_id: str) -> Any:
         """What a replaced monitor gets: the client's own object if there is one, else the id."""

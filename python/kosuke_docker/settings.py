@@ -82,12 +82,16 @@ class Settings(BaseModel):
     preview_probe_timeout: float = Field(default=5.0, description="Seconds that the probe waits for an answer.")
     preview_probe_interval: float = Field(
         default=10.0,
-        description="Seconds after the last answer of a page that was ready until it is asked for again, while somebody "
-        "listens to events or waits; 0 never asks.",
+        description="Seconds after the last answer of a page that was ready until it is asked for again, while "
+        "somebody listens to events or waits; 0 never asks.",
     )
     preview_warmup_timeout: float = Field(
         default=60.0,
         description="Seconds that the warm-up request, which makes the dev server compile, waits for an answer.",
+    )
+    preview_hook_timeout: float = Field(
+        default=120.0,
+        description="Seconds that one call of a replaced hook or of an `on_progress` may take.",
     )
     preview_stop_timeout: float = Field(
         default=5.0,

@@ -49,7 +49,9 @@ class LogStream:
     Leaving the loop, dropping the object or ``aclose`` frees what it holds. As an ``async with`` it closes at the end.
     """
 
-    def __init__(self, begin: Callable[[], Logs]) -> None:
+    def __init__(self, owner: object, begin: Callable[[], Logs]) -> None:
+        # Kept until the stream is closed: a service of its own core that is dropped ends what reads from it.
+        self._owner: object | None = owner
         self._begin = begin
         self._logs: _Reader[bytes] | None = None
         self._lines: deque[LogLine] = deque()
@@ -79,6 +81,7 @@ class LogStream:
     async def aclose(self) -> None:
         """Closes the stream. A second call does nothing."""
         self._closed = True
+        self._owner = None
         self._lines.clear()
         if self._logs is not None:
             self._logs.close()
@@ -92,7 +95,9 @@ class EventStream:
     inside of the block misses no event. Leaving the loop, dropping the object or ``aclose`` frees what it holds.
     """
 
-    def __init__(self, begin: Callable[[], Awaitable[Events]]) -> None:
+    def __init__(self, owner: object, begin: Callable[[], Awaitable[Events]]) -> None:
+        # Kept until the stream is closed: a service of its own core that is dropped ends what reads from it.
+        self._owner: object | None = owner
         self._begin = begin
         self._events: _Reader[bytes] | None = None
         self._closed = False
@@ -128,6 +133,7 @@ class EventStream:
     async def aclose(self) -> None:
         """Closes the stream. A second call does nothing."""
         self._closed = True
+        self._owner = None
         if self._events is not None:
             self._events.close()
             self._events = None

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::errors::raise;
 use super::json::Json;
-use super::runtime::{PyNone, awaitable, handle};
+use super::awaitable::awaitable;
+use super::runtime::{PyNone, handle};
 use crate::error::Error;
 
 /// An awaitable for a result that Python knows.

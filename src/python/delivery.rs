@@ -10,16 +10,16 @@ use pyo3::prelude::*;
 /// Results that are handed over before others get the GIL.
 const AT_ONCE: usize = 64;
 
-pub(super) type Answer = Box<dyn FnOnce() + Send>;
+pub(super) type Delivery = Box<dyn FnOnce() + Send>;
 
 /// Where results are put. The thread ends when the last of these is gone.
 #[derive(Clone)]
-pub(super) struct DeliveryQueue(mpsc::Sender<Answer>);
+pub(super) struct DeliveryQueue(mpsc::Sender<Delivery>);
 
 impl DeliveryQueue {
-    /// Err: the thread has ended.
-    pub(super) fn hand_over(&self, answer: Answer) -> Result<(), Answer> {
-        self.0.send(answer).map_err(|mpsc::SendError(answer)| answer)
+    /// Nothing, where the thread has ended.
+    pub(super) fn hand_over(&self, delivery: Delivery) {
+        drop(self.0.send(delivery));
     }
 }
 
@@ -31,10 +31,10 @@ pub(super) struct DeliveryThread {
 
 impl DeliveryThread {
     pub(super) fn start() -> std::io::Result<(DeliveryQueue, Self)> {
-        let (sender, answers) = mpsc::channel();
+        let (sender, deliveries) = mpsc::channel();
         let (ends, ended) = mpsc::sync_channel(0);
         std::thread::Builder::new().name("kosuke-docker-delivery".into()).spawn(move || {
-            run(&answers);
+            run(&deliveries);
             drop::<mpsc::SyncSender<()>>(ends);
         })?;
         Ok((DeliveryQueue(sender), Self { ended }))
@@ -47,12 +47,12 @@ impl DeliveryThread {
     }
 }
 
-fn run(answers: &mpsc::Receiver<Answer>) {
-    while let Ok(first) = answers.recv() {
+fn run(deliveries: &mpsc::Receiver<Delivery>) {
+    while let Ok(first) = deliveries.recv() {
         Python::attach(|_| {
-            for answer in std::iter::once(first).chain(answers.try_iter()).take(AT_ONCE) {
+            for delivery in std::iter::once(first).chain(deliveries.try_iter()).take(AT_ONCE) {
                 // One that cannot be handed over must not keep the others back; the panic is printed.
-                drop(catch_unwind(AssertUnwindSafe(answer)));
+                drop(catch_unwind(AssertUnwindSafe(delivery)));
             }
         });
     }

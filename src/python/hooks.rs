@@ -9,7 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::json::Json;
-use super::runtime::awaitable;
+use super::awaitable::awaitable;
 use super::{arguments, errors};
 use crate::lock::lock;
 use crate::service::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};

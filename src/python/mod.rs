@@ -2,6 +2,7 @@
 
 mod answers;
 mod arguments;
+mod awaitable;
 mod client;
 mod core;
 mod delivery;

@@ -1,20 +1,15 @@
 //! Our own tokio runtime: made at the first call, one per process id, ended at exit.
 
 use std::cell::OnceCell;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3_async_runtimes::TaskLocals;
-use pyo3_async_runtimes::generic::{self, ContextExt, JoinError};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::delivery::{DeliveryThread, DeliveryQueue};
+use super::delivery::{Delivery, DeliveryQueue, DeliveryThread};
 use crate::lock::lock;
 
 /// Held for moments only, and only by threads that hold the GIL: so nobody holds it while Python forks.
@@ -145,10 +140,21 @@ pub(super) fn pending_calls() -> usize {
     keepers(|keepers| keepers.calls)
 }
 
-/// Hears that the loop has taken in an awaitable's result.
-#[pyfunction]
-fn call_is_over(_future: &Bound<'_, PyAny>) {
+/// An awaitable was made.
+pub(super) fn call_began() {
+    keepers(|keepers| keepers.calls += 1);
+}
+
+/// Its loop has taken in the result, or will not.
+pub(super) fn call_is_over() {
     keepers(|keepers| keepers.calls = keepers.calls.saturating_sub(1));
+}
+
+/// In a thread of the runtime: has this done by the thread that may wait for the GIL.
+pub(super) fn hand_over(delivery: Delivery) {
+    let queue = DELIVERIES.with(|slot| slot.get().cloned());
+    // Without its thread the runtime is ending, and nobody takes a result any more.
+    drop(queue.map(|queue| queue.hand_over(delivery)));
 }
 
 /// Ends the runtime, if this process has one.
@@ -166,20 +172,6 @@ pub(super) fn shutdown(py: Python<'_>, timeout: Duration) {
     py.detach(|| threads.end(timeout));
 }
 
-/// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
-pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
-where
-    F: Future<Output = PyResult<T>> + Send + 'static,
-    T: for<'a> IntoPyObject<'a> + Send + 'static,
-{
-    let handle = handle()?;
-    let _entered = handle.enter();
-    let awaitable = generic::future_into_py::<Own, F, T>(py, future)?;
-    keepers(|keepers| keepers.calls += 1);
-    awaitable.call_method1(intern!(py, "add_done_callback"), (wrap_pyfunction!(call_is_over, py)?,))?;
-    Ok(awaitable)
-}
-
 /// `None`: a Rust `()` would arrive as an empty tuple.
 pub(super) struct PyNone;
 
@@ -190,69 +182,5 @@ impl<'py> IntoPyObject<'py> for PyNone {
 
     fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
         Ok(pyo3::types::PyNone::get(py))
-    }
-}
-
-/// The entered runtime, in the words of `pyo3-async-runtimes`.
-struct Own;
-
-struct Panicked(tokio::task::JoinError);
-
-impl JoinError for Panicked {
-    fn is_panic(&self) -> bool {
-        self.0.is_panic()
-    }
-
-    fn into_panic(self) -> Box<dyn std::any::Any + Send + 'static> {
-        self.0.into_panic()
-    }
-}
-
-tokio::task_local! {
-    static LOCALS: TaskLocals;
-}
-
-impl generic::Runtime for Own {
-    type JoinError = Panicked;
-    type JoinHandle = Pin<Box<dyn Future<Output = Result<(), Panicked>> + Send>>;
-
-    fn spawn<F>(future: F) -> Self::JoinHandle
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let task = tokio::spawn(future);
-        Box::pin(async move { task.await.map_err(Panicked) })
-    }
-
-    /// Work that takes the GIL: every answer. A blocking thread for each would be hundreds in a burst of calls.
-    fn spawn_blocking<F>(work: F) -> Self::JoinHandle
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let unanswered = DELIVERIES.with(|slot| match slot.get() {
-            Some(queue) => queue.hand_over(Box::new(work)),
-            None => Err(Box::new(work)),
-        });
-        match unanswered {
-            Ok(()) => Box::pin(std::future::ready(Ok(()))),
-            // Not a thread of the runtime, or its delivery thread has ended.
-            Err(work) => {
-                let task = tokio::task::spawn_blocking(work);
-                Box::pin(async move { task.await.map_err(Panicked) })
-            }
-        }
-    }
-}
-
-impl ContextExt for Own {
-    fn scope<F, R>(locals: TaskLocals, future: F) -> Pin<Box<dyn Future<Output = R> + Send>>
-    where
-        F: Future<Output = R> + Send + 'static,
-    {
-        Box::pin(LOCALS.scope(locals, future))
-    }
-
-    fn get_task_locals() -> Option<TaskLocals> {
-        LOCALS.try_with(Clone::clone).ok()
     }
 }

@@ -100,6 +100,7 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
         preview_probe_timeout: fields.seconds("preview_probe_timeout")?,
         preview_probe_interval: fields.seconds("preview_probe_interval")?,
         preview_warmup_timeout: fields.seconds("preview_warmup_timeout")?,
+        preview_hook_timeout: fields.seconds("preview_hook_timeout")?,
         preview_stop_timeout: fields.seconds("preview_stop_timeout")?,
         preview_pull_policy: match policy.as_str() {
             "missing" => PullPolicy::Missing,

@@ -329,7 +329,10 @@ class FakeEngine:
         self.ready_line = " ✓ Ready in 5ms"
         self.silent_logs: Literal["none", "follow", "all"] = "none"
         self.tty = False
-        self.pull: list[dict[str, Any]] = [{"status": "Pulling from library/x", "id": "1"}, {"status": "Pull complete"}]
+        self.pull: list[dict[str, Any] | Gate] = [
+            {"status": "Pulling from library/x", "id": "1"},
+            {"status": "Pull complete"},
+        ]
         self.problems: list[BaseException] = []
         self._containers: dict[str, FakeContainer] = {}
         self._networks: dict[str, FakeNetwork] = {}
@@ -694,6 +697,9 @@ class FakeEngine:
     async def _pull(self, request: Request) -> Answer:
         async def steps() -> AsyncIterator[bytes]:
             for step in self.pull:
+                if isinstance(step, Gate):
+                    await step.hold()
+                    continue
                 yield json.dumps(step).encode() + b"\r\n"
                 if "error" in step:
                     return

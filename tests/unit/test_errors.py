@@ -18,6 +18,7 @@ from kosuke_docker import (
     DockerUnavailableError,
     EngineError,
     HookError,
+    HookReentryError,
     ImageNotFoundError,
     InvalidInputError,
     KosukeDockerError,
@@ -40,6 +41,7 @@ BASES: dict[type[KosukeDockerError], type[Exception]] = {
     DockerUnavailableError: ConnectionError,
     EngineError: KosukeDockerError,
     HookError: KosukeDockerError,
+    HookReentryError: RuntimeError,
     ImageNotFoundError: KosukeDockerError,
     InvalidInputError: ValueError,
     KosukeDockerError: Exception,
@@ -58,6 +60,7 @@ DETAILS: dict[type[KosukeDockerError], dict[str, object]] = {
     SettingsError: {"field": "preview_port"},
     ProjectFolderError: {"path": "/projects/7"},
     ImageNotFoundError: {"image": "mine:1"},
+    HookReentryError: {"hook": "_ensure_project_database"},
     PortRangeExhaustedError: {"first_port": 3000, "last_port": 4000},
     PreviewFailedError: {"exit_code": 1, "last_lines": ["x"], "last_known": None},
     PreviewTimeoutError: {

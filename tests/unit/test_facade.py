@@ -279,17 +279,30 @@ def test_another_engine_is_not_shared(settings: Settings, monkeypatch: pytest.Mo
     assert 7 in DockerService(settings).containers
 
 
-def test_a_client_or_hooks_of_ones_own_are_not_shared(settings: Settings) -> None:
+def test_other_clients_hooks_and_names_are_not_shared(settings: Settings) -> None:
     class Own(DockerService):
         async def _check_container_health(self, url: str) -> bool:
             return True
 
+    class Named(DockerService):
+        def _get_container_name(self, project_id: int) -> str:
+            return f"mine-{project_id}"
+
+    async def healthy(url: str) -> bool:
+        return True
+
     DockerService(settings).containers[7] = INFO
     assert 7 not in DockerService(settings, client=MagicMock()).containers
-    assert 7 not in Own(settings).containers
+    patched, renamed = Own(settings), Own(settings)
+    patched._check_container_health = healthy  # type: ignore[method-assign]
+    renamed.CONTAINER_NAME_PREFIX = "other-"
+    for other in (Own(settings), Named(settings), patched, renamed):
+        assert 7 not in other.containers
     one = Own(settings)
     one.containers[8] = INFO.model_copy(update={"project_id": 8})
-    assert 8 not in Own(settings).containers
+    assert list(Own(settings).containers) == [8], "services of one class share"
+    assert 8 not in patched.containers
+    assert 8 not in renamed.containers
     assert list(DockerService(settings).containers) == [7]
 
 
