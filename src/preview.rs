@@ -236,6 +236,8 @@ pub struct Preview {
     pub network_isolation: Option<NetworkIsolation>,
     /// Why it is not kept apart in full.
     pub network_detail: Option<String>,
+    /// The names of the variables that a start asked for and that the running container has with other values.
+    pub drift: Vec<String>,
     /// A sentence for people, where there is something to say.
     pub detail: Option<String>,
     /// When its container was made.
@@ -354,6 +356,7 @@ impl Preview {
             database_detail: None,
             network_isolation: None,
             network_detail: None,
+            drift: Vec::new(),
             detail: None,
             created_at: None,
             started_at: None,

@@ -44,12 +44,14 @@ class Core:
         variables: Mapping[str, str | None] | None,
         ready: tuple[float | None, bool] | None = None,
         limits: tuple[int | str | None, float | None, int | None] | None = None,
+        recreate: bool = False,
         call: HookCall | None = None,
     ) -> Awaitable[str]:
         """The URL of the preview, started or found running.
 
         `ready`: wait until it is ready, for so many seconds (None for ever), and whether a compile error ends that.
-        `limits`: memory, CPUs and pids in place of the settings'.
+        `limits`: memory, CPUs and pids in place of the settings'. `recreate`: whether a container that runs with other
+        variables is replaced.
         """
     def wait_until_ready(
         self, project_id: object, name: str, timeout: float | None, fail_on_compile_error: bool

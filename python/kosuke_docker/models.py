@@ -157,6 +157,8 @@ class Preview(BaseModel):
             machine or a private network; ``partial``: it reaches no other preview; ``off``: it reaches whatever is on
             ``PREVIEW_NETWORK``. None for a container that the older service made.
         network_detail: Why it is not kept apart in full, where that was asked for.
+        drift: The names of variables that this process's last start with ``env_vars`` asked for, or no longer asked for,
+            and that the container found running has otherwise. Their values are never told.
         detail: A sentence for people, None if there is nothing to say.
         created_at: When the container was made. Times of the container come from the engine's clock.
         started_at: When it was last started.
@@ -186,6 +188,7 @@ class Preview(BaseModel):
     database_detail: Optional[str] = None
     network_isolation: Optional[Literal["full", "partial", "off"]] = None
     network_detail: Optional[str] = None
+    drift: List[str] = []
     detail: Optional[str] = None
     created_at: Optional[datetime] = None
     started_at: Optional[datetime] = None

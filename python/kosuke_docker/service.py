@@ -176,6 +176,7 @@ class DockerService:
         timeout: float | None = 60,
         fail_on_compile_error: bool = False,
         limits: Limits | None = None,
+        recreate: Literal["never", "on_drift"] = "never",
         on_progress: ProgressHandler | None = None,
     ) -> str:
         """Starts a project's preview, or finds it running.
@@ -185,13 +186,16 @@ class DockerService:
 
         Args:
             project_id: The project, from 0.
-            env_vars: Variables for the container; they win over all others. None values are left out.
+            env_vars: Variables for the container; they win over all others. None values are left out. A container that
+                runs already keeps its own: those that differ are named in ``Preview.drift``.
             wait: ``running`` returns when the container runs, ``ready`` when the page was compiled and answered, as
                 ``wait_until_ready`` does.
             timeout: With ``wait="ready"``: seconds to wait for that once the container runs, None for ever.
             fail_on_compile_error: With ``wait="ready"``: a compile error ends the wait.
             limits: What the container may use, in place of the settings. One that runs already keeps its own, also
                 over ``restart_preview``. With ``client=`` there are no limits, and these are refused.
+            recreate: ``on_drift`` replaces a container that runs with other values than ``env_vars``; its database
+                stays. ``never`` leaves it. With ``client=`` only ``never`` can be used.
             on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. What
                 it raises ends this call, and not those who share the start. Of calls that share a start, only the
                 first one's variables, limits, handler and hooks count.
@@ -219,8 +223,11 @@ class DockerService:
         name = self._get_container_name(project_id)
         ready = (timeout, fail_on_compile_error) if wait == "ready" else None
         given = None if limits is None else (limits.memory, limits.cpus, limits.pids)
+        if recreate not in ("never", "on_drift"):
+            raise InvalidInputError(f"recreate: must be 'never' or 'on_drift', not {recreate!r}", field="recreate")
+        anew = recreate == "on_drift"
         return await self._run(
-            project_id, lambda call: core.start(project_id, name, env_vars, ready, given, call), on_progress
+            project_id, lambda call: core.start(project_id, name, env_vars, ready, given, anew, call), on_progress
         )
 
     async def wait_until_ready(

@@ -184,6 +184,11 @@ impl Starter for Attempt {
     }
 
     /// The entry in the cache is all there is to wait for.
+    /// What such a container was made with is not asked for.
+    async fn drift(&self, _request: &StartRequest, _started: &Started) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     async fn wait_ready(&self, request: &StartRequest, started: &Started, _: WaitOptions) -> Result<(), Error> {
         let (id, common) = (&request.id, &self.context.common);
         let record = common.store.record(id).filter(|record| record.is_of(&started.container_id));

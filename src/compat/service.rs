@@ -75,9 +75,14 @@ impl Previews for CompatService {
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'static, Result<Started, Error>> {
-        if request.limits != Limits::default() {
-            let problem = "a supplied client makes containers as the older service did, without limits".to_owned();
-            let refused = Error::InvalidInput { field: "limits".to_owned(), problem };
+        let as_before = "a supplied client makes containers as the older service did";
+        let refused = match &request {
+            StartRequest { limits, .. } if *limits != Limits::default() => Some(("limits", "without limits")),
+            StartRequest { recreate: true, .. } => Some(("recreate", "and does not ask what they run with")),
+            _ => None,
+        };
+        if let Some((field, why)) = refused {
+            let refused = Error::InvalidInput { field: field.to_owned(), problem: format!("{as_before}, {why}") };
             return Box::pin(async { Err(refused) });
         }
         Box::pin(self.start.call(request))

@@ -43,6 +43,8 @@ pub struct Attachment {
     pub isolation: NetworkIsolation,
     /// Why they are not kept apart in full, where that was asked for.
     pub detail: Option<String>,
+    /// Whether this call made the network.
+    pub made: bool,
 }
 
 impl Peer {

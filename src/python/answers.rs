@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 use serde::Serialize;
 
+use super::awaitable::awaitable;
 use super::errors::raise;
 use super::json::Json;
-use super::awaitable::awaitable;
 use super::runtime::{PyNone, handle};
 use crate::error::Error;
 

@@ -75,8 +75,9 @@ impl Core {
     }
 
     /// The URL of the preview, started or found running. `ready`: wait until it is ready, for so many seconds (None for
-    /// ever), and whether a compile error ends that. `limits`: memory, CPUs and pids in place of the settings'.
-    #[pyo3(signature = (project_id, name, variables, ready=None, limits=None, call=None))]
+    /// ever), and whether a compile error ends that. `limits`: memory, CPUs and pids in place of the settings'. `recreate`:
+    /// whether a container that runs with other variables is replaced.
+    #[pyo3(signature = (project_id, name, variables, ready=None, limits=None, recreate=false, call=None))]
     #[expect(clippy::too_many_arguments, reason = "the facade's keywords, one each")]
     fn start<'py>(
         &self,
@@ -86,12 +87,13 @@ impl Core {
         variables: Option<&Bound<'py, PyAny>>,
         ready: Option<(Option<f64>, bool)>,
         limits: Option<arguments::LimitsTuple<'py>>,
+        recreate: bool,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (id, variables) = (self.id(project_id, name)?, arguments::variables(variables)?);
         let until_ready = ready.map(|(timeout, fail)| wait_options(timeout, fail)).transpose()?;
         let (limits, hooks) = (arguments::limits(limits)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { id, variables, limits, hooks, until_ready };
+        let request = StartRequest { id, variables, limits, recreate, hooks, until_ready };
         let started = in_runtime(|| self.service.start(request))?;
         plain(py, async move { started.await.map(|started| started.url) })
     }
@@ -150,7 +152,14 @@ impl Core {
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (id, hooks) = (self.id(project_id, name)?, call.and_then(HookCall::hooks));
-        let request = StartRequest { id, variables: Vec::new(), limits: Limits::default(), hooks, until_ready: None };
+        let request = StartRequest {
+            id,
+            variables: Vec::new(),
+            limits: Limits::default(),
+            recreate: false,
+            hooks,
+            until_ready: None,
+        };
         let restarted = in_runtime(|| self.service.restart(request))?;
         plain(py, async move { restarted.await.map(|started| started.url) })
     }

@@ -8,8 +8,8 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::json::Json;
 use super::awaitable::awaitable;
+use super::json::Json;
 use super::{arguments, errors};
 use crate::lock::lock;
 use crate::service::{Hook, HookAnswer, HookFailure, HookRequest, Hooks};

@@ -28,6 +28,8 @@ pub struct StartRequest {
     pub variables: Variables,
     /// What its container may use, in place of the settings. A container that runs keeps its own.
     pub limits: Limits,
+    /// Whether a container that runs with other variables of the caller's is replaced.
+    pub recreate: bool,
     /// The steps that Python replaces.
     pub hooks: Option<Arc<dyn Hooks>>,
     /// Wait until it is ready, and fail if it cannot become it any more.

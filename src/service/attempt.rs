@@ -10,6 +10,7 @@ use super::api::{StartRequest, WaitOptions};
 use super::contain::Contained;
 use super::context::{Context, MAX_RACES, POLL, UNSTARTED_TIMEOUT};
 use super::create::{Create, Made};
+use super::drift::drift;
 use super::hooks::{HookAnswer, HookRequest, ask};
 use super::prepare::Preparation;
 use super::start::{Starter, is_unwanted, wait_unwanted};
@@ -68,6 +69,16 @@ impl Starter for Attempt {
         })
     }
 
+    async fn drift(&self, request: &StartRequest, started: &Started) -> Result<bool, Error> {
+        let id = &request.id;
+        let found = self.context.engine.inspect(&started.container_id).await;
+        let found = found.map_err(|source| Error::engine("start", Some(id), source))?;
+        match found {
+            Some(workload) => self.note_drift(request, &workload).await,
+            None => Ok(false),
+        }
+    }
+
     async fn wait_ready(&self, request: &StartRequest, _started: &Started, options: WaitOptions) -> Result<(), Error> {
         self.wait.call(&request.id, options).await.map(drop)
     }
@@ -79,12 +90,38 @@ impl Attempt {
     }
 
     async fn look(&self, request: &StartRequest, shared: &SharedStart) -> Result<Outcome, Error> {
-        let dead = match self.find(request, shared).await? {
-            Existing::Running(workload) => return self.adopt(&request.id, &workload).await,
+        let old = match self.find(request, shared).await? {
+            Existing::Running(workload) => {
+                if !(self.note_drift(request, &workload).await? && request.recreate) {
+                    return self.adopt(&request.id, &workload).await;
+                }
+                Some(workload)
+            }
             Existing::Dead(workload) => Some(workload),
             Existing::Absent => None,
         };
-        self.make(request, shared, dead).await
+        self.preparation.begin_start();
+        let made = self.make(request, shared, old).await;
+        self.preparation.end_start(matches!(made, Ok(Outcome::Started(_)))).await;
+        made
+    }
+
+    /// Whether the container that runs lacks what the caller gives; it is told on the preview.
+    async fn note_drift(&self, request: &StartRequest, workload: &Workload) -> Result<bool, Error> {
+        let id = &request.id;
+        if request.variables.is_empty() {
+            return Ok(false);
+        }
+        let environment = self.context.engine.environment(&workload.id).await;
+        let environment = environment.map_err(|source| Error::engine("start", Some(id), source))?.unwrap_or_default();
+        let names = drift(workload, &environment, &request.variables);
+        let drifted = !names.is_empty();
+        if drifted && !request.recreate {
+            let told = names.join(", ");
+            log::warn!(target: "kosuke_docker::service", "{id}: its container runs with other values than asked for: {told}");
+        }
+        self.context.store().set_drift(id, &workload.id, names);
+        Ok(drifted)
     }
 
     /// Looks for the container, waiting while another process is between making and starting it, or removing it.
@@ -126,18 +163,15 @@ impl Attempt {
         &self,
         request: &StartRequest,
         shared: &SharedStart,
-        dead: Option<Workload>,
+        old: Option<Workload>,
     ) -> Result<Outcome, Error> {
         let id = &request.id;
         let here = folder::resolve(&self.context.settings().projects_dir, id).await?;
         let folder = self.folder(id, &here).await?;
         let contained = Contained::decide(&self.context, request, &here).await?;
         let operation = self.context.store().begin_operation(id, Phase::Creating);
-        if let Some(dead) = dead {
-            log::info!(target: "kosuke_docker::service", "{id}: removing container {} that does not run", dead.name);
-            let removed = self.context.engine.remove(&dead.id).await;
-            removed.map_err(|source| Error::engine("remove", Some(id), source))?;
-            self.context.store().observe_absence(id, std::time::Instant::now());
+        if let Some(old) = old {
+            self.remove(id, &old).await?;
         }
         let mut prepared = tokio::select! {
             () = wait_unwanted(&self.context.common, shared) => return Err(Error::abandoned(id)),
@@ -162,6 +196,21 @@ impl Attempt {
         // Not before the container is known: between the two there would be no preview.
         drop(operation);
         Ok(Outcome::Started(Started { fresh: true, ..started }))
+    }
+
+    /// Removes what a new container takes the place of.
+    async fn remove(&self, id: &PreviewId, old: &Workload) -> Result<(), Error> {
+        let engine = &self.context.engine;
+        if old.is_running() {
+            log::info!(target: "kosuke_docker::service", "{id}: replacing container {}, which runs with other variables", old.name);
+            let stopped = engine.stop(&old.id, self.context.settings().preview_stop_timeout).await;
+            stopped.map_err(|source| Error::engine("stop", Some(id), source))?;
+        } else {
+            log::info!(target: "kosuke_docker::service", "{id}: removing container {} that does not run", old.name);
+        }
+        engine.remove(&old.id).await.map_err(|source| Error::engine("remove", Some(id), source))?;
+        self.context.store().observe_absence(id, std::time::Instant::now());
+        Ok(())
     }
 
     /// The project's folder as the engine's machine knows it.

@@ -19,6 +19,7 @@ mod context;
 mod create;
 mod database;
 mod deployment;
+mod drift;
 mod events;
 mod hooks;
 mod image;

@@ -10,7 +10,7 @@ use super::hooks::{Hook, HookAnswer, HookRequest, ask};
 use super::image::Images;
 use super::network::PreviewNetwork;
 use crate::database::DatabaseError;
-use crate::engine::Attachment;
+use crate::engine::{Attachment, EngineError};
 use crate::environment::{self, Variables};
 use crate::error::Error;
 use crate::id::{
@@ -123,7 +123,7 @@ impl Preparation {
                 self.images.ensure(Some(&request.id), request.hooks(), pulling).await?;
                 operation.phase(Phase::Creating);
                 // After the image: the container that sets the network's rules is made of it.
-                self.network(&request.id).await
+                self.network.attach_for_start().await.map_err(|source| network_error(&request.id, source))
             },
             ensure_database(common, request),
         )?;
@@ -184,13 +184,24 @@ impl Preparation {
 
     /// Makes sure of the network, and of the rules that keep what is on it apart.
     pub(super) async fn network(&self, id: &PreviewId) -> Result<Attachment, Error> {
-        self.network.attach().await.map_err(|source| {
-            if source.is_no_answer() {
-                Error::engine("network", Some(id), source)
-            } else {
-                Error::ContainerStart { preview: id.clone(), step: "network", source }
-            }
-        })
+        self.network.attach().await.map_err(|source| network_error(id, source))
+    }
+
+    /// Between these two a start needs the network; one that failed leaves none that was made for it.
+    pub(super) fn begin_start(&self) {
+        self.network.begin_start();
+    }
+
+    pub(super) async fn end_start(&self, succeeded: bool) {
+        self.network.end_start(succeeded).await;
+    }
+}
+
+fn network_error(id: &PreviewId, source: EngineError) -> Error {
+    if source.is_no_answer() {
+        Error::engine("network", Some(id), source)
+    } else {
+        Error::ContainerStart { preview: id.clone(), step: "network", source }
     }
 }
 

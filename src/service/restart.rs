@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::api::StartRequest;
 use super::attempt::started;
 use super::context::Context;
+use super::drift::given_names;
 use super::ports::start_on_free_port;
 use super::prepare::Preparation;
 use super::start::{Restarted, Start};
 use crate::engine::{EngineError, Secrets, State, Workload};
 use crate::environment::Variables;
 use crate::error::Error;
-use crate::id::{LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_NETWORK_ISOLATION, LABEL_VARIABLES, PreviewId};
+use crate::id::{LABEL_DATABASE, LABEL_DATABASE_NAME, LABEL_NETWORK_ISOLATION, PreviewId};
 use crate::preview::{DatabaseState, Started};
 
 /// Ours, which a start makes anew.
@@ -126,8 +127,7 @@ pub(super) fn ready_database(workload: &Workload) -> Option<&str> {
 
 /// What the caller of the start gave, of the environment of its container.
 fn given(workload: &Workload, environment: Variables) -> Variables {
-    let names: Option<Vec<String>> =
-        workload.labels.get(LABEL_VARIABLES).and_then(|names| serde_json::from_str(names).ok());
+    let names = given_names(workload);
     let is_given = |name: &String| match &names {
         Some(names) => names.contains(name),
         // An earlier version made it: it may be any but these.

@@ -21,6 +21,12 @@ pub(crate) trait Starter: Send + Sync + 'static {
     /// [`Error::Abandoned`] when nobody waits any more; nothing of a failed start is left.
     async fn start(&self, request: &StartRequest, shared: &SharedStart) -> Result<Started, Error>;
 
+    /// Whether the container that runs lacks what this caller gives, who joined another's start; it is told on the preview.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    async fn drift(&self, request: &StartRequest, started: &Started) -> Result<bool, Error>;
+
     /// Waits until what was started is ready.
     ///
     /// # Errors
@@ -73,6 +79,11 @@ impl Start {
                     Err(Error::Abandoned { .. }) => return Err(Error::Closed { operation: "start" }),
                     result => {
                         let started = result?;
+                        let joins = !joined.opened && !request.variables.is_empty();
+                        if joins && this.starter.drift(&request, &started).await? && request.recreate {
+                            joined = this.join(&request);
+                            continue;
+                        }
                         this.after(&request, &started, joined.opened).await?;
                         return Ok(started);
                     }

@@ -73,6 +73,24 @@ impl LostDatabase {
     }
 }
 
+/// What a start asked for, and the container that it found running does not have.
+#[derive(Default)]
+pub(crate) struct Drift {
+    container: String,
+    names: Vec<String>,
+}
+
+impl Drift {
+    pub(super) fn new(container: &str, names: Vec<String>) -> Self {
+        Self { container: container.to_owned(), names }
+    }
+
+    /// The names of the variables, for this container.
+    pub(super) fn names(&self, container: &str) -> &[String] {
+        if self.container == container { &self.names } else { &[] }
+    }
+}
+
 /// Asking the engine about the container again, because an event told of a change.
 #[derive(Default)]
 pub(crate) struct Refresh {
@@ -96,6 +114,7 @@ pub(crate) struct CacheEntry {
     pub(crate) last_port: Option<u16>,
     pub(crate) refresh: Refresh,
     pub(crate) lost_database: Option<LostDatabase>,
+    pub(crate) drift: Drift,
     pub(crate) published: Published,
 }
 

@@ -123,6 +123,7 @@ impl Snapshots {
     fn of_workload(&self, id: &PreviewId, entry: &CacheEntry, observation: &Observation) -> Preview {
         let workload = &observation.workload;
         let mut preview = labelled(id, workload);
+        preview.drift = entry.drift.names(&workload.id).to_vec();
         if preview.database == Some(DatabaseState::Ready)
             && entry.lost_database.as_ref().is_some_and(|lost| lost.concerns(workload))
         {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{CacheEntry, Ending, Observation, Record};
+use super::entry::{CacheEntry, Drift, Ending, Observation, Record};
 use super::interest::Interest;
 use super::names::Names;
 use super::queue::QueuePermit;
@@ -168,6 +168,11 @@ impl Store {
 
 // Operations.
 impl Store {
+    /// A start asked for these variables, and found this container running, which has others.
+    pub(crate) fn set_drift(&self, id: &PreviewId, container: &str, names: Vec<String>) {
+        self.change(id, |entry| entry.drift = Drift::new(container, names));
+    }
+
     /// Joins the start at the end of the queue, or opens one: the opener gets a place in the queue and has to run it.
     pub(crate) fn join_start(&self, id: &PreviewId) -> (Waiter, Option<(Leader, QueuePermit)>) {
         let mut entries = lock(&self.entries);

@@ -123,6 +123,10 @@ impl Engine for DockerEngine {
         }
     }
 
+    async fn discard_network(&self, network: &str) -> Result<(), EngineError> {
+        self.networks.discard(&self.client, network).await
+    }
+
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError> {
         let (client, networks, locality) = (&self.client, &self.networks, &self.locality);
         match &spec.isolation {

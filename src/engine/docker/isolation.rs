@@ -79,6 +79,7 @@ impl Isolations {
                 peer_host: peer.host,
                 isolation: if detail.is_none() { NetworkIsolation::Full } else { NetworkIsolation::Partial },
                 detail,
+                made: network.made,
             }),
         }
     }
@@ -127,7 +128,8 @@ pub(super) async fn shared(
         Some(peer) => Some(peer.host.clone()),
         None => None,
     };
-    Ok(Attachment { network: network.id, peer_host, isolation: NetworkIsolation::Off, detail: reason })
+    let made = network.made;
+    Ok(Attachment { network: network.id, peer_host, isolation: NetworkIsolation::Off, detail: reason, made })
 }
 
 async fn reach(

@@ -150,9 +150,14 @@ impl Engine for MemoryEngine {
             Some(isolation) => (&isolation.network, NetworkIsolation::Full),
             None => (&spec.name, NetworkIsolation::Off),
         };
-        let network = self.shared.call(Call::EnsureNetwork, |world| Ok(world.ensure_network(name))).await?;
+        let ensured = self.shared.call(Call::EnsureNetwork, |world| Ok(world.ensure_network(name)));
+        let (network, made) = ensured.await?;
         let peer_host = spec.peer.as_ref().map(|peer| peer.host.clone());
-        Ok(Attachment { network, peer_host, isolation, detail: None })
+        Ok(Attachment { network, peer_host, isolation, detail: None, made })
+    }
+
+    async fn discard_network(&self, network: &str) -> Result<(), EngineError> {
+        self.shared.call(Call::DiscardNetwork, |world| Ok(world.discard_network(network))).await
     }
 
     async fn forget_rules(&self) {}

@@ -19,6 +19,8 @@ pub enum Call {
     ImageVariables,
     /// `ensure_network`
     EnsureNetwork,
+    /// `discard_network`
+    DiscardNetwork,
     /// `inspect`
     Inspect,
     /// `environment`

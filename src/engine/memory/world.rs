@@ -102,13 +102,19 @@ impl World {
         self.containers.iter().filter(is_theirs).map(|container| container.workload(asked_at)).collect()
     }
 
-    pub(super) fn ensure_network(&mut self, name: &str) -> String {
+    /// Its id, and whether it was made just now.
+    pub(super) fn ensure_network(&mut self, name: &str) -> (String, bool) {
         if let Some(id) = self.networks.get(name) {
-            return id.clone();
+            return (id.clone(), false);
         }
         let id = self.new_id();
         self.networks.insert(name.to_owned(), id.clone());
-        id
+        (id, true)
+    }
+
+    pub(super) fn discard_network(&mut self, id: &str) {
+        let used = self.containers.iter().any(|container| container.spec.network.as_deref() == Some(id));
+        self.networks.retain(|_, network| used || network != id);
     }
 
     /// What a pull tells before it ends.

@@ -7,7 +7,7 @@ use crate::database::memory::Call as Asked;
 use crate::engine::memory::Call;
 use crate::engine::{EngineError, PortRange};
 use crate::error::Error;
-use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_START};
+use crate::id::{LABEL_DATABASE, LABEL_DATABASE_DETAIL, LABEL_START, PreviewId};
 use crate::preview::{DatabaseState, NetworkIsolation, Phase};
 use crate::service::{Previews, StartRequest};
 use crate::settings::PullPolicy;
@@ -284,5 +284,89 @@ async fn a_missing_folder_is_told_before_anything_is_made() -> Tested {
     let request = StartRequest { id: crate::id::PreviewId::project(9), ..request() };
     assert!(matches!(world.service.start(request).await, Err(Error::ProjectFolder { .. })));
     assert_eq!(world.calls(), [(Call::Inspect, 1)]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_leaves_no_network_that_it_made() -> Tested {
+    let refused = || EngineError::Refused("no".into());
+    for call in [Call::Create, Call::Start] {
+        let world = World::new();
+        world.engine.fail_next(call, refused());
+        assert!(world.start().await.is_err());
+        assert!(world.engine.networks().is_empty(), "{call:?}");
+        world.start().await?;
+        world.engine.fail_next(call, refused());
+        let other = StartRequest { id: PreviewId::project(2), ..request() };
+        assert!(world.service.start(other).await.is_err());
+        assert_eq!(world.engine.networks().len(), 1, "another preview uses it");
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_beside_another_leaves_the_network() -> Tested {
+    let world = World::new();
+    let mut held = world.engine.hold(Call::Create);
+    let first = tokio::spawn(world.service.start(request()));
+    held.arrived().await;
+    world.engine.fail_next(Call::Create, EngineError::Refused("no".into()));
+    let other = StartRequest { id: PreviewId::project(2), ..request() };
+    assert!(world.service.start(other).await.is_err());
+    assert_eq!(world.engine.networks().len(), 1);
+    held.release();
+    assert!(matches!(first.await, Ok(Ok(_))));
+    assert_eq!(world.engine.networks().len(), 1);
+    Ok(())
+}
+
+fn with(variables: &[(&str, &str)], recreate: bool) -> StartRequest {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    StartRequest { variables, recreate, ..request() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn variables_that_the_running_container_lacks_are_named() -> Tested {
+    let world = World::new();
+    let started = world.service.start(with(&[("SAME", "1"), ("OTHER", "1"), ("GONE", "1")], false)).await?;
+    world.until(Phase::Ready).await?;
+    let drift = async || Ok::<_, Error>(world.get().await?.map(|preview| preview.drift).unwrap_or_default());
+    assert!(drift().await?.is_empty());
+    let wanted = [("SAME", "1"), ("OTHER", "2"), ("NEW", "1")];
+    let found = world.service.start(with(&wanted, false)).await?;
+    assert_eq!(found.container_id, started.container_id);
+    assert_eq!(drift().await?, ["GONE", "NEW", "OTHER"]);
+    // Who gives none has no wish.
+    world.start().await?;
+    assert_eq!(drift().await?, ["GONE", "NEW", "OTHER"]);
+    let made = world.service.start(with(&wanted, true)).await?;
+    assert_ne!(made.container_id, started.container_id);
+    assert!(drift().await?.is_empty());
+    let kept = world.service.start(with(&wanted, true)).await?;
+    assert_eq!(kept.container_id, made.container_id, "without drift it stays");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_start_with_other_variables_is_told_or_gets_its_own() -> Tested {
+    let world = World::new();
+    let mut held = world.engine.hold(Call::Create);
+    let first = tokio::spawn(world.service.start(with(&[("A", "1")], false)));
+    held.arrived().await;
+    let told = tokio::spawn(world.service.start(with(&[("A", "2")], false)));
+    held.release();
+    let (first, told) = (first.await, told.await);
+    let (Ok(Ok(first)), Ok(Ok(told))) = (first, told) else { return Err(Error::abandoned(&id())) };
+    assert_eq!(first.container_id, told.container_id);
+    assert_eq!(world.get().await?.map(|preview| preview.drift), Some(vec!["A".to_owned()]));
+    let mut held = world.engine.hold(Call::Create);
+    let first = tokio::spawn(world.service.start(with(&[("A", "3")], true)));
+    held.arrived().await;
+    let second = tokio::spawn(world.service.start(with(&[("A", "4")], true)));
+    held.release();
+    let (Ok(Ok(_)), Ok(Ok(second))) = (first.await, second.await) else { return Err(Error::abandoned(&id())) };
+    let made = world.engine.spec(NAME).map(|spec| spec.environment).unwrap_or_default();
+    assert!(made.contains(&("A".to_owned(), "4".to_owned())));
+    assert_eq!(world.get().await?.and_then(|preview| preview.container_id), Some(second.container_id));
     Ok(())
 }

@@ -133,7 +133,14 @@ pub(super) fn id() -> PreviewId {
 pub(super) const NAME: &str = "kosuke-preview-1";
 
 pub(super) fn request() -> StartRequest {
-    StartRequest { id: id(), variables: Vec::new(), limits: Limits::default(), hooks: None, until_ready: None }
+    StartRequest {
+        id: id(),
+        variables: Vec::new(),
+        limits: Limits::default(),
+        recreate: false,
+        hooks: None,
+        until_ready: None,
+    }
 }
 
 pub(super) fn wait(seconds: u64) -> WaitOptions {
