@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,13 @@ def engine() -> Iterator[DockerClient]:
         pytest.fail(f"no Docker Engine answers, run `make test`: {error}")
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_work() -> None:
+    """A shell's background job, as of `make test &`, ignores SIGINT, and so would each process that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

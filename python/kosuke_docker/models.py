@@ -157,7 +157,7 @@ class Preview(BaseModel):
             machine or a private network; ``partial``: it reaches no other preview; ``off``: it reaches whatever is on
             ``PREVIEW_NETWORK``. None for a container that the older service made.
         network_detail: Why it is not kept apart in full, where that was asked for.
-        drift: The names of variables that this process's last start with ``env_vars`` asked for, or no longer asked for,
+        drift: The names of variables that this process's last start with ``env_vars`` asked for, or asked for no more,
             and that the container found running has otherwise. Their values are never told.
         detail: A sentence for people, None if there is nothing to say.
         created_at: When the container was made. Times of the container come from the engine's clock.

@@ -226,6 +226,7 @@ PREVIEW_FIELDS = {
     "database_detail",
     "network_isolation",
     "network_detail",
+    "drift",
     "detail",
     "created_at",
     "started_at",
