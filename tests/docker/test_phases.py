@@ -289,6 +289,20 @@ async def test_a_page_that_does_not_answer_any_more_is_unresponsive_until_it_doe
     await check(made, ready)
 
 
+async def test_an_app_that_hangs_becomes_an_event_though_nobody_asks(scene: Any) -> None:
+    made = await scene(preview_probe_timeout=0.5, preview_probe_interval=0.5)
+    async with made.service.events(7) as events, asyncio.timeout(30):
+        await asyncio.to_thread(made.get, "/hang")
+        phases = []
+        async for event in events:
+            phases.append(event.preview and event.preview.phase)
+            if phases == ["unresponsive"]:
+                await asyncio.to_thread(made.get, "/heal")
+            elif len(phases) > 1:
+                break
+    assert phases == ["unresponsive", "ready"]
+
+
 async def test_a_removed_container_is_no_preview(world: Any, scene: Any, measured: Measured) -> None:
     made = await scene()
     assert await after(made.remove, made.service, None, measured) is None

@@ -158,6 +158,47 @@ async def test_nothing_is_left_when_the_engine_refuses_to_start(world: Any) -> N
     assert await service.get_preview(7) is None
 
 
+@pytest.mark.parametrize("isolation", ["off", "auto"])
+async def test_a_failed_start_leaves_no_network_that_it_made(world: Any, isolation: str) -> None:
+    world.project(7)
+    network = f"{world.prefix}services"
+    mine = {"preview_network": network, "preview_network_isolation": isolation}
+    names = [network, f"{world.prefix.rstrip('-')}-isolated"]
+    with pytest.raises(ContainerStartError):
+        await world.service(preview_bind_address="192.0.2.1", **mine).start_preview(7)
+    assert world.engine.networks.list(names=names) == []
+    service = world.service(**mine)
+    await service.start_preview(7)
+    world.project(8)
+    with pytest.raises(ContainerStartError):
+        await world.service(preview_bind_address="192.0.2.1", **mine).start_preview(8)
+    assert len(world.engine.networks.list(names=names)) == 1, "a preview is on it"
+    await service.stop_preview(7)
+    for found in world.engine.networks.list(names=names):
+        found.remove()
+
+
+async def test_variables_that_a_running_container_lacks_are_named_and_can_be_given(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    await service.start_preview(7, {"SAME": "1", "OTHER": "a secret"})
+    first = world.container(7).id
+    await service.start_preview(7, {"SAME": "1", "OTHER": "another secret"})
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert (preview.drift, world.container(7).id) == (["OTHER"], first)
+    assert "secret" not in repr(preview)
+    await service.start_preview(7, {"SAME": "1", "OTHER": "another secret"}, recreate="on_drift")
+    made = world.container(7)
+    assert made.id != first
+    assert "OTHER=another secret" in made.attrs["Config"]["Env"]
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert preview.drift == []
+    with pytest.raises(InvalidInputError, match="recreate: must be 'never' or 'on_drift'"):
+        await service.start_preview(7, recreate="always")
+
+
 async def test_a_program_that_is_not_there_is_a_preview_that_failed(world: Any) -> None:
     world.project(7)
     service = world.service(preview_command=["/no/such/program"])
