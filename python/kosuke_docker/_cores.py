@@ -62,12 +62,12 @@ _lock = threading.Lock()
 """Held while a core is found or made: two threads would make two."""
 
 
-def shared(settings: Settings, of: type) -> Attachment:
-    """The core that all services of this class with these settings and this engine share."""
+def shared(settings: Settings, of: type | None) -> Attachment:
+    """The core that all services of this class with these settings and this engine share; None: without hooks."""
     plain = json.dumps(settings.plain(), sort_keys=True).encode()
     key = (hashlib.blake2b(plain, key=_KEY).digest(), _core.engine_address(), os.getpid())
     with _lock:
-        cores = _shared.setdefault(of, {})
+        cores = _shared.setdefault(of or Attachment, {})
         found = cores.get(key)
         if found is None or not found.usable():
             found = cores[key] = Attachment(settings, None)

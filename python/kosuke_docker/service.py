@@ -598,7 +598,7 @@ class DockerService:
                 adapter = None if self._client is None else ClientEngine(self._client)
                 attachment = _cores.Attachment(self._settings, adapter)
             else:
-                of = type(self) if sharing is _Sharing.CLASS else DockerService
+                of = type(self) if sharing is _Sharing.CLASS else None
                 attachment = _cores.shared(self._settings, of)
             self._attachment = attachment
             attachment.users.add(self)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock, create_autospec
+from unittest.mock import AsyncMock, MagicMock, create_autospec, patch
 
 import kosuke_docker
 import pytest
@@ -298,6 +298,8 @@ def test_other_clients_hooks_and_names_are_not_shared(settings: Settings) -> Non
     renamed.CONTAINER_NAME_PREFIX = "other-"
     for other in (Own(settings), Named(settings), patched, renamed):
         assert 7 not in other.containers
+    with patch.object(DockerService, "_check_container_health", healthy):
+        assert 7 not in DockerService(settings).containers, "patched on the class"
     one = Own(settings)
     one.containers[8] = INFO.model_copy(update={"project_id": 8})
     assert list(Own(settings).containers) == [8], "services of one class share"
