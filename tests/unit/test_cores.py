@@ -14,8 +14,8 @@ from kosuke_docker import DockerService, Settings, _cores
 from pydantic import SecretStr
 
 BURST = 1000
-MOST_THREADS = 24
-"""Two workers, one that hands over results, and a few for what blocks."""
+MOST_THREADS = 6
+"""Two workers, one that hands over results, and some for what blocks. There were hundreds."""
 
 
 @pytest.fixture(autouse=True)
