@@ -22,7 +22,7 @@ pub enum Error {
         problem: String,
     },
     /// A setting that cannot be used.
-    #[error("{field}: {problem}")]
+    #[error("{field} ({}): {problem}", .field.to_uppercase())]
     InvalidSetting {
         /// The setting's name as the `Settings` field.
         field: &'static str,

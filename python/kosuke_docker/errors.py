@@ -53,10 +53,10 @@ class InvalidInputError(KosukeDockerError, ValueError):
 
 
 class SettingsError(KosukeDockerError, ValueError):
-    """A setting cannot be used.
+    """A setting cannot be used, wherever it comes from. Field, environment variable and value are named; no secret is.
 
     Attributes:
-        field: The field's name.
+        field: The field's name; ``settings`` for an object that has none.
     """
 
     field: str

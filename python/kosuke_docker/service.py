@@ -11,11 +11,11 @@ from typing import Any, Literal, Optional, TypeVar
 
 from pydantic import TypeAdapter
 
-from kosuke_docker import _core, _cores, _seams
+from kosuke_docker import _arguments, _core, _cores, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs
-from kosuke_docker.errors import InvalidInputError, KosukeDockerError, ServiceForkedError
+from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
 from kosuke_docker.models import DatabaseInfo, Limits, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
 from kosuke_docker.streams import EventStream, LogStream
@@ -28,7 +28,6 @@ ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that ``aclose`` waits for tasks that are ending."""
-_MAX_TAIL = 2**31
 _PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
 _PREVIEWS = TypeAdapter(list[Preview])
 _ORPHANS = TypeAdapter(list[OrphanDatabase])
@@ -80,7 +79,7 @@ class DockerService:
 
     Args:
         settings: A ``Settings``, any object with some of its fields as attributes, or None: what ``configure`` was
-            given, else the environment.
+            given, else the environment. What an object lacks is read from the environment, too.
         client: A docker-py-compatible client to use in place of the native engine.
 
     Raises:
@@ -198,10 +197,13 @@ class DockerService:
         """
         core = self._attach().core
         name = self._get_container_name(project_id)
-        ready = (timeout, fail_on_compile_error) if wait == "ready" else None
-        given = None if limits is None else (limits.memory, limits.cpus, limits.pids)
+        until = (_arguments.seconds(timeout), _arguments.flag("fail_on_compile_error", fail_on_compile_error))
+        ready = until if _arguments.waits_for_ready(wait) else None
+        given = _arguments.limits(limits)
         return await self._run(
-            project_id, lambda call: core.start(project_id, name, env_vars, ready, given, call), on_progress
+            project_id,
+            lambda call: core.start(project_id, name, env_vars, ready, given, call),
+            _arguments.handler(on_progress),
         )
 
     async def wait_until_ready(
@@ -226,9 +228,8 @@ class DockerService:
                 nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        return Preview.model_validate_json(
-            await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error)
-        )
+        until = (_arguments.seconds(timeout), _arguments.flag("fail_on_compile_error", fail_on_compile_error))
+        return Preview.model_validate_json(await core.wait_until_ready(project_id, name, *until))
 
     def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
         """A project's output, line by line.
@@ -250,9 +251,8 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: While it is read: the engine failed.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        if tail is not None and not 0 <= tail < _MAX_TAIL:
-            raise InvalidInputError(f"tail: must be between 0 and {_MAX_TAIL - 1}, or None", field="tail")
-        return LogStream(lambda: core.logs(project_id, name, follow, tail))
+        given = (_arguments.flag("follow", follow), _arguments.tail(tail))
+        return LogStream(lambda: core.logs(project_id, name, *given))
 
     def events(self, project_id: int | None = None) -> EventStream:
         """The changes of previews from now on: every change of a phase, every compile error set or cleared.
@@ -297,11 +297,12 @@ class DockerService:
             on_progress: Called on this loop with the steps of the pull. May be async.
 
         Raises:
+            InvalidInputError: ``on_progress`` cannot be called.
             ImageNotFoundError: It is missing and cannot be pulled; ``engine_message`` has the registry's words.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
         core = self._attach().core
-        await self._run(None, core.ensure_image, on_progress)
+        await self._run(None, core.ensure_image, _arguments.handler(on_progress))
 
     async def is_container_running(self, project_id: int) -> bool:
         """Whether a project's container runs. The app is not asked.
@@ -324,7 +325,8 @@ class DockerService:
             DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone, and
                 the next ``sweep`` tries again.
         """
-        await self._attach().core.stop(project_id, self._get_container_name(project_id), remove_database)
+        removing = _arguments.flag("remove_database", remove_database)
+        await self._attach().core.stop(project_id, self._get_container_name(project_id), removing)
 
     async def drop_project_database(self, project_id: int) -> None:
         """Removes a project's database and role and ends their sessions. No database is no error. A container stays.
@@ -418,7 +420,8 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
         """
-        return SweepResult.model_validate_json(await self._attach().core.sweep(remove_orphan_databases))
+        removing = _arguments.flag("remove_orphan_databases", remove_orphan_databases)
+        return SweepResult.model_validate_json(await self._attach().core.sweep(removing))
 
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.

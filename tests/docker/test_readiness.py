@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from dev_app import requests, tell
-from kosuke_docker import PreviewFailedError, PreviewTimeoutError, Settings
-from pydantic import ValidationError
+from kosuke_docker import PreviewFailedError, PreviewTimeoutError, Settings, SettingsError
 from waiting import SECONDS, eventually
 
 DATA = Path(__file__).parent.parent / "data" / "dev-servers"
@@ -170,7 +169,7 @@ async def test_without_its_pattern_a_line_says_nothing(world: Any, until: Any) -
 
 @pytest.mark.parametrize("field", ["preview_ready_pattern", "preview_error_pattern"])
 def test_a_pattern_that_is_none_is_refused(field: str) -> None:
-    with pytest.raises(ValidationError, match=field):
+    with pytest.raises(SettingsError, match=field):
         Settings.model_validate({field: "("})
 
 
