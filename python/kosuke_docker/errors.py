@@ -161,7 +161,7 @@ class OperationTimeoutError(KosukeDockerError, TimeoutError):
 
 
 class EngineError(KosukeDockerError):
-    """The engine refused a call for a reason that has no class of its own."""
+    """The engine refused a call for a reason that has no class of its own, or what answers is no Docker Engine."""
 
 
 class HookError(KosukeDockerError):

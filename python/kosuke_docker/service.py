@@ -323,7 +323,7 @@ class DockerService:
             ContainerConflictError: The container is not ours to remove.
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine failed; the database is kept.
             DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone, and
-                the next ``sweep`` tries again.
+                the next ``sweep`` tries again. Also where no server is configured: then there is nothing to try.
         """
         removing = _arguments.flag("remove_database", remove_database)
         await self._attach().core.stop(project_id, self._get_container_name(project_id), removing)
@@ -334,7 +334,7 @@ class DockerService:
         The preview says ``unavailable`` then: its app cannot log in any more. ``restart_preview`` makes a new database.
 
         Raises:
-            DatabaseError: It could not be removed; the next ``sweep`` tries again.
+            DatabaseError: It could not be removed; the next ``sweep`` tries again. Or no server is configured.
         """
         await self._attach().core.drop_database(project_id, self._get_container_name(project_id))
 

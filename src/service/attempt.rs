@@ -117,7 +117,7 @@ impl Attempt {
             None => Err(Error::ContainerConflict {
                 preview: id.clone(),
                 name: workload.name.clone(),
-                problem: format!("runs, but publishes no port for {}/tcp", self.context.settings().preview_port),
+                problem: self.context.ownership.without_port(workload, self.context.settings().preview_port),
             }),
         }
     }
