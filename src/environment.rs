@@ -2,13 +2,10 @@
 
 use crate::error::Error;
 use crate::id::PreviewId;
+use crate::rules::MAX_STRING;
 
 /// Variables in the order in which they were given.
 pub type Variables = Vec<(String, String)>;
-
-/// Bytes that Linux takes at the most as one string of a program's environment or arguments, its NUL included.
-/// <https://man7.org/linux/man-pages/man2/execve.2.html>
-pub const MAX_STRING: usize = 131_072;
 
 /// Checks that a container can have these names and values.
 ///

@@ -1,5 +1,9 @@
 //! Rules about the values of settings: what a number may be, and what an image may be called.
 
+/// Bytes that Linux takes at the most as one string of a program's environment or arguments, its NUL included.
+/// <https://man7.org/linux/man-pages/man2/execve.2.html>
+pub const MAX_STRING: usize = 131_072;
+
 /// What a number among the settings may be, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {

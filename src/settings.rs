@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::containment::Containment;
 use crate::readiness::Patterns;
-use crate::rules::{Bounds, is_image};
+use crate::rules::{Bounds, MAX_STRING, is_image};
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -208,6 +208,8 @@ impl Settings {
         check("projects_dir", !self.projects_dir.as_os_str().is_empty(), "is empty")?;
         check("host_workspace_dir", workspace, "must be an absolute path on the host")?;
         check("preview_command", command, "is empty")?;
+        let fits = self.preview_command.argv().iter().all(|word| word.len() < MAX_STRING);
+        check("preview_command", fits, "is too long: Linux takes less than 128 KiB as one argument")?;
         check("preview_network", is_engine_name(&self.preview_network), ENGINE_NAME)?;
         check("preview_container_name_prefix", is_engine_name(&self.preview_container_name_prefix), ENGINE_NAME)?;
         check("preview_owner", !self.preview_owner.is_empty(), "is empty")

@@ -391,7 +391,8 @@ class DockerService:
             The names of what was removed.
 
         Raises:
-            KosukeDockerError: As ``orphan_databases``; or the first removal that failed, after all were tried.
+            KosukeDockerError: As ``orphan_databases``; or the first removal that failed, after all were tried; or no
+                server is configured.
         """
         return await self._attach().core.remove_orphan_databases()
 

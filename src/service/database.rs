@@ -48,11 +48,6 @@ impl ProjectDatabases {
         }
     }
 
-    /// The server, None where none is configured.
-    pub(super) fn server(&self) -> Option<&Arc<dyn Databases>> {
-        self.databases.as_ref()
-    }
-
     /// Where containers find the server, as the settings have it. None: there is none.
     pub(super) fn endpoint(&self) -> Option<(String, u16)> {
         self.databases.as_ref().map(|databases| databases.endpoint())
@@ -78,7 +73,7 @@ impl ProjectDatabases {
     ///
     /// # Errors
     /// There is none.
-    fn required(&self) -> Result<&Arc<dyn Databases>, DatabaseError> {
+    pub(super) fn required(&self) -> Result<&Arc<dyn Databases>, DatabaseError> {
         self.databases.as_ref().ok_or_else(|| DatabaseError::new("connect", NO_SERVER))
     }
 

@@ -42,7 +42,7 @@ impl Ownership {
     }
 
     /// Why a running container of our name that does not publish the port cannot be used.
-    pub(crate) fn without_port(&self, workload: &Workload, port: u16) -> String {
+    pub(crate) fn without_port(workload: &Workload, port: u16) -> String {
         let problem = format!("runs, but publishes no port for {port}/tcp");
         if workload.labels.contains_key(LABEL_OWNER) {
             format!("{problem}: PREVIEW_PORT was another when it was made; stop_preview() removes it")

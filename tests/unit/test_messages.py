@@ -226,3 +226,6 @@ async def test_a_database_that_is_to_be_removed_without_a_server(
         with pytest.raises(DatabaseError) as caught:
             await call(7)
         has(caught, "no database server is configured", "POSTGRES_HOST", "PREVIEW_POSTGRES_URL")
+    with pytest.raises(DatabaseError, match="POSTGRES_HOST"):
+        await service.remove_orphan_databases()
+    assert await service.orphan_databases() == []

@@ -164,9 +164,7 @@ mod tests {
             ("tcp://", "tcp:// is not a unix://"),
             ("https://me:s3cret@box:1", "https://box:1 is not a unix://"),
         ] {
-            let EngineAddress::Unusable(problem) = EngineAddress::of_host(host, false, None, &|_| None) else {
-                panic!("{host} was taken");
-            };
+            let problem = EngineAddress::of_host(host, false, None, &|_| None).to_string();
             assert!(problem.starts_with(words) && !problem.contains("s3cret"), "{problem}");
         }
     }
