@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from kosuke_docker import _arguments, _core, _cores, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
-from kosuke_docker.engine import ClientEngine, open_logs
+from kosuke_docker.engine import ClientEngine, open_logs, options_of_docker_py
 from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
 from kosuke_docker.models import DatabaseInfo, Limits, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
@@ -116,7 +116,7 @@ class DockerService:
 
     @property
     def client(self) -> Any:
-        """The client that was passed in, else ``docker.from_env()``. Native code never uses it.
+        """The client that was passed in, else ``docker.from_env()`` for the same engine. Native code never uses it.
 
         Raises:
             ImportError: None was passed in and docker-py is not installed.
@@ -128,7 +128,7 @@ class DockerService:
                 import docker  # noqa: PLC0415 - docker-py is optional
             except ImportError as error:
                 raise ImportError("DockerService.client needs docker-py: pip install docker") from error
-            self._docker_py = docker.from_env()
+            self._docker_py = docker.from_env(**options_of_docker_py())
         return self._docker_py
 
     @client.setter

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from kosuke_docker import (
@@ -120,6 +120,35 @@ async def test_the_context_of_the_docker_cli(
     has(await unreachable(settings), "context gone of DOCKER_CONTEXT does not exist", "colima, default, far")
     monkeypatch.setenv("DOCKER_HOST", "unix:///of/host.sock")
     has(await unreachable(settings), "/of/host.sock", "DOCKER_HOST")
+
+
+def test_docker_py_is_led_to_the_same_engine(
+    settings: Settings, nothing_named: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = nothing_named / ".docker/contexts"
+    digest = hashlib.sha256(b"far").hexdigest()
+    (folder / "meta" / digest).mkdir(parents=True)
+    meta = folder / "meta" / digest / "meta.json"
+    tls = folder / "tls" / digest / "docker"
+    monkeypatch.setenv("DOCKER_CONTEXT", "far")
+
+    def client(host: str) -> dict[str, Any]:
+        meta.write_text(json.dumps({"Name": "far", "Endpoints": {"docker": {"Host": host}}}))
+        service = DockerService(settings)
+        with monkeypatch.context() as patched:
+            patched.setattr("docker.from_env", lambda **options: options.get("environment", {}))
+            found: dict[str, Any] = service.client
+        return found
+
+    assert client("unix:///of/far away.sock")["DOCKER_HOST"] == "unix:///of/far away.sock"
+    assert client("tcp://far:2375").get("DOCKER_TLS_VERIFY") is None
+    tls.mkdir(parents=True)
+    (tls / "ca.pem").touch()
+    found = client("tcp://far:2376")
+    assert (found["DOCKER_HOST"], found["DOCKER_TLS_VERIFY"]) == ("tcp://far:2376", "1")
+    assert found["DOCKER_CERT_PATH"] == str(tls)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///of/host.sock")
+    assert client("tcp://far:2376") == {}
 
 
 async def test_the_folder_of_all_projects_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
