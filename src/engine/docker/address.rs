@@ -4,8 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::places::{Env, Place, find};
-use crate::engine::error::EngineError;
+/// The environment: a variable's value, None where it is not set or empty.
+pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A resolved engine address. Two services with equal ones may share a core.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,13 +21,6 @@ pub enum EngineAddress {
 }
 
 impl EngineAddress {
-    /// From `DOCKER_HOST`, with `DOCKER_TLS_VERIFY` (empty is off, unlike bollard's reading) and `DOCKER_CERT_PATH`; else the
-    /// CLI's context; else the first usual socket that exists.
-    #[must_use]
-    pub fn from_env() -> Self {
-        here().address
-    }
-
     /// An address as `DOCKER_HOST` has it. `certs`: the folder of the certificates.
     pub(super) fn of_host(host: &str, tls: bool, certs: Option<String>, env: Env<'_>) -> Self {
         if let Some(path) = host.strip_prefix("unix://").or(host.starts_with('/').then_some(host)) {
@@ -65,45 +58,6 @@ impl EngineAddress {
             Self::Unix(_) | Self::Unusable(_) => None,
         }
     }
-
-    /// Why it cannot be used, and what chose it.
-    pub(super) fn unusable(&self) -> EngineError {
-        EngineError::Unreachable(match self.chosen_by() {
-            Some(by) if by == "DOCKER_HOST" => format!("DOCKER_HOST: {self}"),
-            _ => self.to_string(),
-        })
-    }
-
-    /// Nothing answers there, in the system's words: what to do about it.
-    pub(super) fn unreachable(&self, words: &str) -> EngineError {
-        let by = self.chosen_by().map_or_else(String::new, |by| format!(" ({by})"));
-        EngineError::Unreachable(match self {
-            Self::Unix(path) if words.contains("ermission denied") => format!(
-                "no permission for the socket {}{by}: add this user to the group docker (`sudo usermod -aG docker USER`) \
-                 and log in again, or set DOCKER_HOST to an engine that it may use ({words})",
-                path.display()
-            ),
-            _ => format!("no Docker Engine at {self}{by}: {words}. Is it running? DOCKER_HOST chooses another"),
-        })
-    }
-
-    /// Something answers there, and not as an engine does.
-    pub(super) fn no_engine(&self, words: &str) -> EngineError {
-        let by = self.chosen_by().map_or_else(String::new, |by| format!(" ({by})"));
-        let words = if words.trim().is_empty() { "nothing more" } else { words };
-        EngineError::Refused(format!("what answers at {self}{by} is no Docker Engine: it says {}", one_line(words)))
-    }
-
-    /// What in the environment leads here; None: it leads elsewhere by now.
-    fn chosen_by(&self) -> Option<String> {
-        let place = here();
-        (place.address == *self).then_some(place.chosen_by)
-    }
-}
-
-/// What the environment says now.
-fn here() -> Place {
-    find(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 /// An address without the user and password in it.
@@ -167,20 +121,6 @@ mod tests {
             let problem = EngineAddress::of_host(host, false, None, &|_| None).to_string();
             assert!(problem.starts_with(words) && !problem.contains("s3cret"), "{problem}");
         }
-    }
-
-    #[test]
-    fn who_does_not_answer_is_told_with_the_fix() {
-        let socket = EngineAddress::Unix("/x.sock".into());
-        let denied = socket.unreachable("Permission denied (os error 13)").to_string();
-        assert!(
-            denied.starts_with("no permission for the socket /x.sock: add this user to the group docker"),
-            "{denied}"
-        );
-        let refused = socket.unreachable("Connection refused (os error 111)").to_string();
-        assert!(refused.starts_with("no Docker Engine at unix:///x.sock: Connection refused"), "{refused}");
-        let other = socket.no_engine("<html>\n<body>").to_string();
-        assert!(other.contains("unix:///x.sock is no Docker Engine: it says <html> <body>"), "{other}");
     }
 
     #[test]
