@@ -1,13 +1,6 @@
 //! What holds a preview in: how much it may use, and what it may do. Settings, and what one start changes of them.
 
-/// Bytes that the engine asks for at the least.
-const LEAST_MEMORY: u64 = 6 << 20;
-/// The size below which log files would be rotated at every few lines.
-const LEAST_LOG: u64 = 1 << 20;
-/// What the kernel takes as a weight.
-const CPU_SHARES: std::ops::RangeInclusive<u32> = 2..=262_144;
-/// Thousandths of a CPU that the engine asks for at the least.
-const LEAST_CPU_MILLIS: u32 = 10;
+use crate::rules::Bounds;
 
 /// Who a preview's processes run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +61,12 @@ impl Containment {
             User::Named(name) => is_user(name),
             User::Owner | User::Image => true,
         };
-        let shares = self.cpu_shares == 0 || CPU_SHARES.contains(&self.cpu_shares);
-        let log = self.log_size == 0 || self.log_size >= LEAST_LOG;
         let names = self.capabilities.iter().flatten().all(|name| is_capability(name));
-        check("preview_memory", is_memory(self.memory), MEMORY)?;
-        check("preview_cpu_shares", shares, "must be 0 or between 2 and 262144")?;
-        check("preview_cpus", is_cpus(self.cpu_millis), CPUS)?;
-        check("preview_log_size", log, "must be 0 or at least 1m")?;
+        number("preview_memory", as_number(self.memory))?;
+        number("preview_cpu_shares", f64::from(self.cpu_shares))?;
+        number("preview_cpus", f64::from(self.cpu_millis) / 1000.0)?;
+        number("preview_pids", f64::from(self.pids))?;
+        number("preview_log_size", as_number(self.log_size))?;
         check("preview_user", user, "must be auto, image, root, or a user with an optional group: 1000:1000")?;
         check("preview_capabilities", names, "must be names such as CHOWN, or none, or engine")
     }
@@ -97,24 +89,24 @@ impl Limits {
     /// # Errors
     /// The field and what is wrong with it.
     pub fn validate(&self) -> Result<(), (&'static str, &'static str)> {
-        check("limits.memory", self.memory.is_none_or(is_memory), MEMORY)?;
-        check("limits.cpus", self.cpu_millis.is_none_or(is_cpus), CPUS)
+        number("limits.memory", as_number(self.memory.unwrap_or(0)))?;
+        number("limits.cpus", f64::from(self.cpu_millis.unwrap_or(0)) / 1000.0)?;
+        number("limits.pids", f64::from(self.pids.unwrap_or(0)))
     }
 }
-
-const MEMORY: &str = "must be 0 or at least 6m";
-const CPUS: &str = "must be 0 or at least 0.01";
 
 fn check(field: &'static str, holds: bool, problem: &'static str) -> Result<(), (&'static str, &'static str)> {
     if holds { Ok(()) } else { Err((field, problem)) }
 }
 
-fn is_memory(bytes: u64) -> bool {
-    bytes == 0 || (LEAST_MEMORY..=i64::MAX.unsigned_abs()).contains(&bytes)
+/// What is lost of a number so large is far outside of any bounds.
+#[expect(clippy::cast_precision_loss, reason = "it is only compared with bounds that are exact")]
+fn as_number(bytes: u64) -> f64 {
+    bytes as f64
 }
 
-fn is_cpus(millis: u32) -> bool {
-    millis == 0 || millis >= LEAST_CPU_MILLIS
+fn number(field: &'static str, value: f64) -> Result<(), (&'static str, &'static str)> {
+    Bounds::of(field).map_or(Ok(()), |bounds| check(field, bounds.hold(value), bounds.words))
 }
 
 fn is_user(text: &str) -> bool {
@@ -186,11 +178,12 @@ pub(crate) mod tests {
     #[test]
     fn the_wrong_field_is_named() {
         type Spoil = fn(&mut Containment);
-        let cases: [(&str, Spoil); 8] = [
-            ("preview_memory", |c| c.memory = LEAST_MEMORY - 1),
+        let cases: [(&str, Spoil); 9] = [
+            ("preview_memory", |c| c.memory = (6 << 20) - 1),
             ("preview_memory", |c| c.memory = u64::MAX),
             ("preview_cpu_shares", |c| c.cpu_shares = 1),
             ("preview_cpus", |c| c.cpu_millis = 9),
+            ("preview_pids", |c| c.pids = 4_194_305),
             ("preview_log_size", |c| c.log_size = 1000),
             ("preview_user", |c| c.user = User::Named("a:b:c".into())),
             ("preview_user", |c| c.user = User::Named("-x".into())),
@@ -211,6 +204,7 @@ pub(crate) mod tests {
         assert_eq!(wrong(Limits { memory: Some(0), cpu_millis: Some(0), pids: Some(0) }), None);
         assert_eq!(wrong(Limits { memory: Some(1), ..Limits::default() }), Some("limits.memory"));
         assert_eq!(wrong(Limits { cpu_millis: Some(1), ..Limits::default() }), Some("limits.cpus"));
+        assert_eq!(wrong(Limits { pids: Some(u32::MAX), ..Limits::default() }), Some("limits.pids"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::id::PreviewId;
+use crate::rules::MAX_STRING;
 
 /// Variables in the order in which they were given.
 pub type Variables = Vec<(String, String)>;
@@ -27,10 +28,14 @@ pub fn validate(variables: &[(String, String)]) -> Result<(), Error> {
             "the name holds a NUL"
         } else if value.contains('\0') {
             "the value holds a NUL"
+        } else if name.len() + value.len() + "=\0".len() > MAX_STRING {
+            "name and value together are too long: Linux takes less than 128 KiB; put it into a file of the project"
         } else {
             continue;
         };
-        return Err(Error::InvalidInput { field: format!("env_vars[{name:?}]"), problem: problem.into() });
+        // A name may be what is too long.
+        let shown: String = name.chars().take(80).collect();
+        return Err(Error::InvalidInput { field: format!("env_vars[{shown:?}]"), problem: problem.into() });
     }
     Ok(())
 }
@@ -113,5 +118,13 @@ mod tests {
             );
         }
         assert!(validate(&pairs(&[("OK", "a=b"), ("LOWER_1", "")])).is_ok());
+    }
+
+    #[test]
+    fn what_no_program_can_be_started_with_is_refused() {
+        let longest = "x".repeat(MAX_STRING - "A=\0".len());
+        assert!(validate(&pairs(&[("A", &longest)])).is_ok());
+        let error = validate(&pairs(&[("AB", &longest)])).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("env_vars[\"AB\"]") && error.contains("128 KiB") && error.len() < 300, "{error}");
     }
 }

@@ -22,7 +22,7 @@ pub enum Error {
         problem: String,
     },
     /// A setting that cannot be used.
-    #[error("{field}: {problem}")]
+    #[error("{field} ({}): {problem}", .field.to_uppercase())]
     InvalidSetting {
         /// The setting's name as the `Settings` field.
         field: &'static str,
@@ -50,7 +50,7 @@ pub enum Error {
         source: EngineError,
     },
     /// The image is neither here nor to be had.
-    #[error("image {image}: {source}")]
+    #[error("image {image}: {}: {source}. PREVIEW_DEFAULT_IMAGE chooses another image", no_image(.source))]
     ImageNotFound {
         /// For whom, where it was for one.
         preview: Option<PreviewId>,
@@ -60,7 +60,7 @@ pub enum Error {
         source: EngineError,
     },
     /// No port of the range is free.
-    #[error("{preview}: no free port in {first}-{last}: {source}")]
+    #[error("{preview}: no free port in {first}-{last} (PREVIEW_PORT_RANGE_START to PREVIEW_PORT_RANGE_END): {source}")]
     PortRangeExhausted {
         /// For whom.
         preview: PreviewId,
@@ -177,6 +177,30 @@ pub enum Error {
         /// Whose, where it was for one.
         preview: Option<PreviewId>,
     },
+}
+
+/// Why an image is not to be had, in words, before the registry's own.
+fn no_image(source: &EngineError) -> &'static str {
+    let words = source.to_string().to_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if matches!(source, EngineError::RegistryDenied(_)) {
+        "the registry gives it to nobody without the right login (`docker login`), or does not have it"
+    } else if has(&[
+        "no such host",
+        "dial tcp",
+        "i/o timeout",
+        "connection refused",
+        "tls handshake",
+        "deadline exceeded",
+    ]) {
+        "it is not here, and its registry cannot be reached"
+    } else if has(&["manifest unknown", "manifest for", "not found", "unknown"]) {
+        "it is not here, and the registry has no image of this name and tag"
+    } else if words.contains("pull policy") {
+        "it may not be pulled"
+    } else {
+        "it is not here, and cannot be pulled"
+    }
 }
 
 fn preview_words(preview: Option<&PreviewId>) -> String {

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::id::PreviewId;
 
+const NO_FOLDER: &str =
+    "does not exist: a project's folder stands in PROJECTS_DIR, and is called like the project's id";
+const NO_PROJECTS_DIR: &str = "PROJECTS_DIR itself does not exist (a relative path is made absolute from the working \
+                               directory): create it, or set PROJECTS_DIR";
+
 /// The project's folder with symlinks followed, so that the folder that is checked is the one that is mounted.
 ///
 /// # Errors
@@ -18,10 +23,13 @@ pub async fn resolve(projects_dir: &Path, key: &PreviewId) -> Result<PathBuf, Er
         problem: problem.to_owned(),
     };
     let unreadable = |path: &Path, error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(path, "does not exist"),
+        std::io::ErrorKind::NotFound => wrong(path, NO_FOLDER),
         _ => wrong(path, &error.to_string()),
     };
-    let root = tokio::fs::canonicalize(projects_dir).await.map_err(|error| unreadable(projects_dir, &error))?;
+    let root = tokio::fs::canonicalize(projects_dir).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong(projects_dir, NO_PROJECTS_DIR),
+        _ => wrong(projects_dir, &format!("PROJECTS_DIR cannot be read: {error}")),
+    })?;
     let real = tokio::fs::canonicalize(&path).await.map_err(|error| unreadable(&path, &error))?;
     if !real.starts_with(&root) {
         return Err(wrong(&path, "is a symlink that leads out of PROJECTS_DIR"));
@@ -116,7 +124,8 @@ mod tests {
         assert_eq!(resolve(&root, &PreviewId::project(4)).await.ok(), Some(inside));
         assert_eq!(problem(&root, 2).await, "is not a folder");
         assert_eq!(problem(&root, 3).await, "is a symlink that leads out of PROJECTS_DIR");
-        assert_eq!(problem(&root, 5).await, "does not exist");
+        assert_eq!(problem(&root, 5).await, NO_FOLDER);
+        assert_eq!(problem(&root.join("none"), 5).await, NO_PROJECTS_DIR);
         std::fs::remove_dir_all(&root)
     }
 

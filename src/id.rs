@@ -167,7 +167,7 @@ impl PreviewId {
 }
 
 /// The first bytes of the text's SHA-256, as hex digits.
-fn hex_hash(text: &str, bytes: usize) -> String {
+pub(crate) fn hex_hash(text: &str, bytes: usize) -> String {
     hex(&Sha256::digest(text.as_bytes())[..bytes])
 }
 

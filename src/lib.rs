@@ -5,7 +5,8 @@
 //!
 //! - [`id`]: what a preview is called: its id, and every name and label derived from it
 //! - [`preview`]: what callers are told about a preview; [`error`]: what can go wrong
-//! - [`settings`], [`environment`], [`folder`], [`credentials`], [`containment`]: what a preview is made of, and held by
+//! - [`settings`], [`environment`], [`folder`], [`credentials`], [`containment`]: what a preview is made of, and held by;
+//!   [`rules`]: what numbers and names may be
 //! - [`service`]: the use cases, a file for each verb; [`compat`]: the same on a docker-py-compatible client
 //! - `state`: what is remembered, pure; `sync`: what keeps it true
 //! - [`readiness`]: pure: log bytes and answers in, readiness out
@@ -27,6 +28,7 @@ pub mod probe;
 #[cfg(feature = "python")]
 mod python;
 pub mod readiness;
+pub mod rules;
 pub mod service;
 pub mod settings;
 mod state;

@@ -7,10 +7,11 @@ use secrecy::SecretString;
 
 use crate::containment::Containment;
 use crate::readiness::Patterns;
+use crate::rules::{Bounds, MAX_STRING, is_image};
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
+#[error("{field} ({}): {problem}", .field.to_uppercase())]
 pub struct InvalidSetting {
     /// The setting's name as the `Settings` field.
     pub field: &'static str,
@@ -188,14 +189,17 @@ impl Settings {
         self.containment.validate().map_err(wrong)?;
         self.patterns()?;
         for (field, value) in [
+            ("preview_probe_ttl", self.preview_probe_ttl),
             ("preview_probe_timeout", self.preview_probe_timeout),
+            ("preview_probe_interval", self.preview_probe_interval),
             ("preview_warmup_timeout", self.preview_warmup_timeout),
             ("preview_hook_timeout", self.preview_hook_timeout),
+            ("preview_stop_timeout", self.preview_stop_timeout),
             ("engine_timeout", self.engine_timeout),
             ("engine_heartbeat_interval", self.engine_heartbeat_interval),
             ("engine_heartbeat_timeout", self.engine_heartbeat_timeout),
         ] {
-            check(field, !value.is_zero(), "must be more than 0 seconds")?;
+            number(field, value.as_secs_f64())?;
         }
         self.postgres.as_ref().map_or(Ok(()), Postgres::validate)
     }
@@ -206,23 +210,29 @@ impl Settings {
             Command::Argv(words) => !words.is_empty(),
         };
         let workspace = self.host_workspace_dir.as_ref().is_none_or(|folder| folder.is_absolute());
-        check("preview_default_image", !self.preview_default_image.trim().is_empty(), "is empty")?;
+        check("preview_default_image", is_image(&self.preview_default_image), IMAGE)?;
         check("projects_dir", !self.projects_dir.as_os_str().is_empty(), "is empty")?;
         check("host_workspace_dir", workspace, "must be an absolute path on the host")?;
         check("preview_command", command, "is empty")?;
+        let fits = self.preview_command.argv().iter().all(|word| word.len() < MAX_STRING);
+        check("preview_command", fits, "is too long: Linux takes less than 128 KiB as one argument")?;
         check("preview_network", is_engine_name(&self.preview_network), ENGINE_NAME)?;
         check("preview_container_name_prefix", is_engine_name(&self.preview_container_name_prefix), ENGINE_NAME)?;
         check("preview_owner", !self.preview_owner.is_empty(), "is empty")
     }
 
     fn validate_address(&self) -> Result<(), InvalidSetting> {
-        let port = "must be between 1 and 65535";
         let (first, last) = (self.preview_port_range_start, self.preview_port_range_end);
         let path = &self.preview_health_path;
         let host = "must be a host name or address, without scheme, port or path";
-        check("preview_port", self.preview_port != 0, port)?;
-        check("preview_port_range_start", first != 0, port)?;
-        check("preview_port_range_end", last >= first, "is below preview_port_range_start")?;
+        let below = format!(
+            "must not be below preview_port_range_start (PREVIEW_PORT_RANGE_START), which is {first}: ports are published \
+             from the one to the other"
+        );
+        number("preview_port", f64::from(self.preview_port))?;
+        number("preview_port_range_start", f64::from(first))?;
+        number("preview_port_range_end", f64::from(last))?;
+        check("preview_port_range_end", last >= first, &below)?;
         check("preview_public_host", is_host(&self.preview_public_host), host)?;
         let path = path.starts_with('/') && !path.contains(char::is_whitespace);
         check("preview_health_path", path, "must begin with '/' and hold no white space")
@@ -230,15 +240,25 @@ impl Settings {
 }
 
 impl Postgres {
-    fn validate(&self) -> Result<(), InvalidSetting> {
+    /// Checks the rules that the types do not hold.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] naming the first field that cannot be used.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let extensions = self.extensions.iter().all(|name| is_extension(name));
         let host = self.container_host.as_ref().is_none_or(|host| is_host(host));
         check("postgres_container_host", host, "must be a host name or address")?;
         check("postgres_database_prefix", is_database_prefix(&self.database_prefix), DATABASE_PREFIX)?;
-        check("postgres_connection_limit", self.connection_limit != 0, "must be between 1 and 65535")?;
+        if let PostgresAdmin::Parts { port, .. } = &self.admin {
+            number("postgres_port", f64::from(*port))?;
+        }
+        number("postgres_container_port", self.container_port.map_or(1.0, f64::from))?;
+        number("postgres_connection_limit", f64::from(self.connection_limit))?;
         check("postgres_extensions", extensions, "must be names of letters, digits, '_' and '-'")
     }
 }
+
+const IMAGE: &str = "must be the name of an image in lower case, such as node:22 or registry.example:5000/team/app:1.0";
 
 const ENGINE_NAME: &str = "must be letters, digits, '_', '.' and '-', beginning with a letter or digit";
 
@@ -247,6 +267,10 @@ const DATABASE_PREFIX: &str =
 
 fn check(field: &'static str, holds: bool, problem: &str) -> Result<(), InvalidSetting> {
     if holds { Ok(()) } else { Err(InvalidSetting { field, problem: problem.to_owned() }) }
+}
+
+fn number(field: &'static str, value: f64) -> Result<(), InvalidSetting> {
+    Bounds::of(field).map_or(Ok(()), |bounds| check(field, bounds.hold(value), bounds.words))
 }
 
 impl Settings {

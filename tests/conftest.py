@@ -137,7 +137,8 @@ class World:
         self._services: list[DockerService] = []
 
     def settings(self, **changes: Any) -> Settings:
-        return Settings(**{**self._values, **changes})
+        # Each field: nothing of the environment's, where the tests' database server stands.
+        return Settings(**{**dict(Settings.from_env({})), **self._values, **changes})
 
     def service(self, **changes: Any) -> DockerService:
         service = DockerService(self.settings(**changes))

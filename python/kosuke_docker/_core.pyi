@@ -22,6 +22,7 @@ __all__ = [
     "phase_names",
     "random_port",
     "release_runtime",
+    "setting_rule",
     "shutdown",
 ]
 
@@ -178,6 +179,9 @@ def before_fork() -> None:
 
 def check_settings(settings: dict[str, Any]) -> None:
     """Checks a settings mapping; raises `SettingsError` naming the first field that cannot be used."""
+
+def setting_rule(field: str) -> str | None:
+    """The rule for a number among the settings, in words; None: it is no number."""
 
 def engine_address() -> str:
     """The engine that the environment names now, as one string for comparison."""

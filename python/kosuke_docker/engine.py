@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from kosuke_docker import _core
+
+_USUAL_ADDRESS = "unix:///var/run/docker.sock"
 _GONE = object()
 """In place of a container that the client says is gone."""
 
@@ -153,6 +157,19 @@ class ClientEngine:
             "labels": _texts(labels) if isinstance(labels, dict) else {},
             "ports": _ports(getattr(container, "ports", None)),
         }
+
+
+def options_of_docker_py() -> dict[str, Any]:
+    """What leads ``docker.from_env`` to the core's engine: it knows ``DOCKER_HOST``, and no contexts."""
+    address = _core.engine_address()
+    if os.environ.get("DOCKER_HOST") or address == _USUAL_ADDRESS:
+        return {}
+    scheme, _, rest = address.partition("://")
+    named = {"DOCKER_HOST": address}
+    if scheme == "https":
+        authority, _, folder = rest.partition(" ")
+        named = {"DOCKER_HOST": f"tcp://{authority}", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": folder}
+    return {"environment": {**os.environ, **named}} if scheme in ("unix", "tcp", "https") else {}
 
 
 def open_logs(container: Any) -> Iterable[bytes]:

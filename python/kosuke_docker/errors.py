@@ -53,10 +53,10 @@ class InvalidInputError(KosukeDockerError, ValueError):
 
 
 class SettingsError(KosukeDockerError, ValueError):
-    """A setting cannot be used.
+    """A setting cannot be used, wherever it comes from. Field, environment variable and value are named; no secret is.
 
     Attributes:
-        field: The field's name.
+        field: The field's name; ``settings`` for an object that has none.
     """
 
     field: str
@@ -161,7 +161,7 @@ class OperationTimeoutError(KosukeDockerError, TimeoutError):
 
 
 class EngineError(KosukeDockerError):
-    """The engine refused a call for a reason that has no class of its own."""
+    """The engine refused a call for a reason that has no class of its own, or what answers is no Docker Engine."""
 
 
 class HookError(KosukeDockerError):

@@ -12,11 +12,11 @@ from typing import Any, Literal, Optional, TypeVar
 
 from pydantic import TypeAdapter
 
-from kosuke_docker import _core, _cores, _hooks, _seams
+from kosuke_docker import _arguments, _core, _cores, _hooks, _seams
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
-from kosuke_docker.engine import ClientEngine, open_logs
-from kosuke_docker.errors import InvalidInputError, KosukeDockerError, ServiceForkedError
+from kosuke_docker.engine import ClientEngine, open_logs, options_of_docker_py
+from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
 from kosuke_docker.models import DatabaseInfo, Limits, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
 from kosuke_docker.settings import Settings
 from kosuke_docker.streams import EventStream, LogStream
@@ -29,7 +29,6 @@ ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that ``aclose`` waits for tasks that are ending."""
-_MAX_TAIL = 2**31
 _PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
 _PREVIEWS = TypeAdapter(list[Preview])
 _ORPHANS = TypeAdapter(list[OrphanDatabase])
@@ -94,7 +93,7 @@ class DockerService:
 
     Args:
         settings: A ``Settings``, any object with some of its fields as attributes, or None: what ``configure`` was
-            given, else the environment.
+            given, else the environment. What an object lacks is read from the environment, too.
         client: A docker-py-compatible client to use in place of the native engine.
 
     Raises:
@@ -131,7 +130,7 @@ class DockerService:
 
     @property
     def client(self) -> Any:
-        """The client that was passed in, else ``docker.from_env()``. Native code never uses it.
+        """The client that was passed in, else ``docker.from_env()`` for the same engine. Native code never uses it.
 
         Raises:
             ImportError: None was passed in and docker-py is not installed.
@@ -143,7 +142,7 @@ class DockerService:
                 import docker  # noqa: PLC0415 - docker-py is optional
             except ImportError as error:
                 raise ImportError("DockerService.client needs docker-py: pip install docker") from error
-            self._docker_py = docker.from_env()
+            self._docker_py = docker.from_env(**options_of_docker_py())
         return self._docker_py
 
     @client.setter
@@ -221,13 +220,13 @@ class DockerService:
         core = self._attach().core
         _hooks.refuse_within(core, "start_preview", project_id)
         name = self._get_container_name(project_id)
-        ready = (timeout, fail_on_compile_error) if wait == "ready" else None
-        given = None if limits is None else (limits.memory, limits.cpus, limits.pids)
-        if recreate not in ("never", "on_drift"):
-            raise InvalidInputError(f"recreate: must be 'never' or 'on_drift', not {recreate!r}", field="recreate")
-        anew = recreate == "on_drift"
+        until = (_arguments.seconds(timeout), _arguments.flag("fail_on_compile_error", fail_on_compile_error))
+        ready = until if _arguments.waits_for_ready(wait) else None
+        given, anew = _arguments.limits(limits), _arguments.recreates(recreate)
         return await self._run(
-            project_id, lambda call: core.start(project_id, name, env_vars, ready, given, anew, call), on_progress
+            project_id,
+            lambda call: core.start(project_id, name, env_vars, ready, given, anew, call),
+            _arguments.handler(on_progress),
         )
 
     async def wait_until_ready(
@@ -253,9 +252,8 @@ class DockerService:
         """
         core, name = self._attach().core, self._get_container_name(project_id)
         _hooks.refuse_within(core, "wait_until_ready", project_id)
-        return Preview.model_validate_json(
-            await core.wait_until_ready(project_id, name, timeout, fail_on_compile_error)
-        )
+        until = (_arguments.seconds(timeout), _arguments.flag("fail_on_compile_error", fail_on_compile_error))
+        return Preview.model_validate_json(await core.wait_until_ready(project_id, name, *until))
 
     def logs(self, project_id: int, *, follow: bool = True, tail: int | None = 200) -> LogStream:
         """A project's output, line by line.
@@ -277,9 +275,8 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: While it is read: the engine failed.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        if tail is not None and not 0 <= tail < _MAX_TAIL:
-            raise InvalidInputError(f"tail: must be between 0 and {_MAX_TAIL - 1}, or None", field="tail")
-        return LogStream(self, lambda: core.logs(project_id, name, follow, tail))
+        given = (_arguments.flag("follow", follow), _arguments.tail(tail))
+        return LogStream(self, lambda: core.logs(project_id, name, *given))
 
     def events(self, project_id: int | None = None) -> EventStream:
         """The changes of previews from now on: every change of a phase, every compile error set or cleared.
@@ -325,11 +322,12 @@ class DockerService:
             on_progress: Called on this loop with the steps of the pull. May be async.
 
         Raises:
+            InvalidInputError: ``on_progress`` cannot be called.
             ImageNotFoundError: It is missing and cannot be pulled; ``engine_message`` has the registry's words.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
         core = self._attach().core
-        await self._run(None, core.ensure_image, on_progress)
+        await self._run(None, core.ensure_image, _arguments.handler(on_progress))
 
     async def is_container_running(self, project_id: int) -> bool:
         """Whether a project's container runs. The app is not asked.
@@ -350,11 +348,11 @@ class DockerService:
             ContainerConflictError: The container is not ours to remove.
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine failed; the database is kept.
             DatabaseError: The database could not be removed; ``step`` says where it failed. The container is gone, and
-                the next ``sweep`` tries again.
+                the next ``sweep`` tries again. Also where no server is configured: then there is nothing to try.
         """
-        core = self._attach().core
+        core, removing = self._attach().core, _arguments.flag("remove_database", remove_database)
         _hooks.refuse_within(core, "stop_preview", project_id)
-        await core.stop(project_id, self._get_container_name(project_id), remove_database)
+        await core.stop(project_id, self._get_container_name(project_id), removing)
 
     async def drop_project_database(self, project_id: int) -> None:
         """Removes a project's database and role and ends their sessions. No database is no error. A container stays.
@@ -362,7 +360,7 @@ class DockerService:
         The preview says ``unavailable`` then: its app cannot log in any more. ``restart_preview`` makes a new database.
 
         Raises:
-            DatabaseError: It could not be removed; the next ``sweep`` tries again.
+            DatabaseError: It could not be removed; the next ``sweep`` tries again. Or no server is configured.
         """
         core = self._attach().core
         _hooks.refuse_within(core, "drop_project_database", project_id)
@@ -425,7 +423,8 @@ class DockerService:
             The names of what was removed.
 
         Raises:
-            KosukeDockerError: As ``orphan_databases``; or the first removal that failed, after all were tried.
+            KosukeDockerError: As ``orphan_databases``; or the first removal that failed, after all were tried; or no
+                server is configured.
         """
         return await self._attach().core.remove_orphan_databases()
 
@@ -456,9 +455,9 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine cannot be asked.
         """
-        core = self._attach().core
+        core, removing = self._attach().core, _arguments.flag("remove_orphan_databases", remove_orphan_databases)
         _hooks.refuse_within(core, "sweep")
-        return SweepResult.model_validate_json(await core.sweep(remove_orphan_databases))
+        return SweepResult.model_validate_json(await core.sweep(removing))
 
     async def get_preview_status(self, project_id: int) -> PreviewStatus:
         """The short answer about a project's preview.

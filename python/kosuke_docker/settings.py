@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from kosuke_docker import _core
-from kosuke_docker.errors import SettingsError
+from kosuke_docker._sources import FromEnvironment, argv, attributes_of, found_in, values_of
 
 
-class Settings(BaseModel):
+class Settings(FromEnvironment):
     """Settings of a service. Each field's environment variable is its name in upper case.
 
-    Durations are seconds. A wrong value raises ``pydantic.ValidationError`` naming the field; values are never shown.
+    What is not given is read from the environment, and else takes the default. Durations are seconds.
+
+    Raises:
+        SettingsError: A value cannot be used. The field, its variable and the value are named; secrets are never shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
@@ -215,6 +217,14 @@ class Settings(BaseModel):
         description="Whether the server's other databases are closed to the previews' roles.",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic takes True for 1."""
+        if isinstance(value, bool) and (rule := _core.setting_rule(str(info.field_name))) is not None:
+            raise ValueError(rule)
+        return value
+
     @field_validator("postgres_extensions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -255,7 +265,8 @@ class Settings(BaseModel):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """The settings that the environment holds now; memoised on the values that it read.
 
-        An empty variable counts as not set, except ``POSTGRES_HOST``: empty means no databases.
+        A variable that looks like a misspelt setting is logged, once. An empty variable counts as not set, except
+        ``POSTGRES_HOST``: empty means no databases.
 
         Args:
             environ: Read this instead of ``os.environ``.
@@ -264,64 +275,28 @@ class Settings(BaseModel):
             SettingsError: A variable holds something that cannot be used; it is named.
         """
         source = os.environ if environ is None else environ
-        found = tuple((name, source[name.upper()]) for name in cls.model_fields if name.upper() in source)
-        return _from_texts(found, os.getcwd())
+        return _from_texts(found_in(cls, source), os.getcwd())
 
     @classmethod
     def of(cls, source: object) -> Settings:
         """The settings in any object: attributes named like a field, or like its environment variable.
 
         Args:
-            source: A ``Settings``, or any object such as the agent's own settings. What it lacks takes the default.
+            source: A ``Settings``, or any object such as the agent's own settings. What it lacks is read from the
+                environment, and else takes the default.
 
         Raises:
-            SettingsError: An attribute holds something that cannot be used; it is named.
+            SettingsError: It has no setting, or one that cannot be used; that is named.
         """
-        if isinstance(source, cls):
-            return source
-        values: dict[str, object] = {}
-        for name in cls.model_fields:
-            for spelling in (name, name.upper()):
-                if hasattr(source, spelling):
-                    values[name] = getattr(source, spelling)
-                    break
-        return _validated(values)
+        return source if isinstance(source, cls) else cls(**attributes_of(cls, source))
 
 
 @lru_cache(maxsize=32)
 def _from_texts(found: tuple[tuple[str, str], ...], _base_of_relative_paths: str) -> Settings:
-    values: dict[str, object] = {}
-    for name, text in found:
-        if text or name == "postgres_host":
-            values[name] = _argv(text) if name == "preview_command" else text
-    return _validated(values)
-
-
-def _argv(text: str) -> str | list[str]:
-    """A JSON list is argv; anything else is a shell line (``[ -f x ] && y`` is one)."""
-    if text.lstrip().startswith("["):
-        try:
-            words = json.loads(text)
-        except ValueError:
-            return text
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return text
+    return Settings.exactly(values_of(found))
 
 
 def _names(text: str) -> list[str]:
-    words = _argv(text)
+    words = argv(text)
     names = words.split(",") if isinstance(words, str) else words
     return [name.strip() for name in names if name.strip()]
-
-
-def _validated(values: dict[str, object]) -> Settings:
-    try:
-        return Settings(**values)  # type: ignore[arg-type]  # pydantic converts and checks
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        text = first["msg"].removeprefix("Value error, ")
-        if not field:
-            field, _, text = text.partition(": ")
-        raise SettingsError(f"{field}: {text}", operation="configure", field=field) from None

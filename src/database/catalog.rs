@@ -91,11 +91,12 @@ pub(super) async fn find_role(connection: &Connection, name: &str) -> Result<Opt
     }))
 }
 
-/// How well the role `name` is isolated, and why not better. It counts what the role may connect to now, whoever allowed it.
+/// How well the role `name` is isolated, and why not better. `closes_others`: the settings ask for that. It counts what the role may connect to now, whoever allowed it.
 pub(super) async fn isolation(
     connection: &Connection,
     name: &str,
     complete: bool,
+    closes_others: bool,
 ) -> Result<(Isolation, Option<String>), DatabaseError> {
     let sql = "SELECT datname::text FROM pg_database WHERE datallowconn AND datname <> $1 \
                AND has_database_privilege($1::name, oid, 'CONNECT') ORDER BY datname";
@@ -104,10 +105,11 @@ pub(super) async fn isolation(
     let mut problems = Vec::new();
     if !names.is_empty() {
         let more = if open.len() > names.len() { ", ..." } else { "" };
-        problems.push(format!("its role may connect to {}{more}", names.join(", ")));
+        let fix = if closes_others { "" } else { ": POSTGRES_REVOKE_PUBLIC=true closes them to it" };
+        problems.push(format!("its role may connect to {}{more}{fix}", names.join(", ")));
     }
     if !complete {
-        problems.push("the admin role lacks rights: see the log".to_owned());
+        problems.push("the admin role (POSTGRES_USER) lacks rights: the log names them".to_owned());
     }
     Ok(if problems.is_empty() { (Isolation::Role, None) } else { (Isolation::Partial, Some(problems.join("; "))) })
 }

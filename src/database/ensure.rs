@@ -53,7 +53,7 @@ pub(super) async fn ensure(
     if policy.revoke_public {
         public::close(connection, &name).await?;
     }
-    let (isolation, detail) = isolation(connection, &name, complete).await?;
+    let (isolation, detail) = isolation(connection, &name, complete, policy.revoke_public).await?;
     Ok(Ensured { created, isolation, detail })
 }
 

@@ -28,8 +28,11 @@ pub(super) async fn info(
                AND a.backend_type = 'client backend' AND a.application_name <> 'kosuke-docker'), r.rolconnlimit \
                FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = $1";
     let row = connection.row("measure database", sql, &[&name]).await?.ok_or_else(missing)?;
-    let isolation =
-        if entry.owner == name && !admin_only { isolation(connection, &name, true).await?.0 } else { Isolation::Admin };
+    let isolation = if entry.owner == name && !admin_only {
+        isolation(connection, &name, true, false).await?.0
+    } else {
+        Isolation::Admin
+    };
     Ok(DatabaseInfo {
         owner: entry.owner,
         isolation,

@@ -147,7 +147,7 @@ pub(in crate::database) fn another_deployments(name: &str, owner: &str, deployme
         "find database",
         format!(
             "{name} belongs to another deployment ({which}): give this one databases of its own with \
-             POSTGRES_DATABASE_PREFIX, or, if both are one, the same PREVIEW_OWNER"
+             POSTGRES_DATABASE_PREFIX or on another server (POSTGRES_HOST), or, if both are one, the same PREVIEW_OWNER"
         ),
     )
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::errors::invalid;
-use super::settings::{BYTES, bytes_of};
+use super::settings::{bytes_of, rule};
 use crate::containment::{self, Limits};
 use crate::environment::Variables;
 use crate::id::PreviewId;
@@ -80,13 +80,11 @@ pub(super) type LimitsTuple<'py> = (Option<Bound<'py, PyAny>>, Option<f64>, Opti
 /// What a start changes of the settings' limits.
 pub(super) fn limits(given: Option<LimitsTuple<'_>>) -> PyResult<Limits> {
     let Some((memory, cpus, pids)) = given else { return Ok(Limits::default()) };
-    let memory = memory.map(|value| bytes_of(&value).ok_or_else(|| invalid("limits.memory", BYTES))).transpose()?;
-    let cpus = cpus.map(|cpus| {
-        containment::cpu_millis(cpus).ok_or_else(|| invalid("limits.cpus", "must be a number of CPUs from 0"))
-    });
-    let pids =
-        pids.map(|value| value.extract().map_err(|_| invalid("limits.pids", "must be between 0 and 4294967295")));
-    let limits = Limits { memory, cpu_millis: cpus.transpose()?, pids: pids.transpose()? };
+    let wrong = |field: &'static str| invalid(field, rule(field).unwrap_or("must be a number"));
+    let memory = memory.map(|value| bytes_of(&value).ok_or_else(|| wrong("limits.memory")));
+    let cpus = cpus.map(|cpus| containment::cpu_millis(cpus).ok_or_else(|| wrong("limits.cpus")));
+    let pids = pids.map(|value| value.extract().map_err(|_| wrong("limits.pids")));
+    let limits = Limits { memory: memory.transpose()?, cpu_millis: cpus.transpose()?, pids: pids.transpose()? };
     limits.validate().map_err(|(field, problem)| invalid(field, problem))?;
     Ok(limits)
 }

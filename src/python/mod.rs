@@ -59,6 +59,12 @@ mod _core {
         checked.map_err(|error| errors::raise(&error.into()))
     }
 
+    /// The rule for a number among the settings, in words; None: it is no number.
+    #[pyfunction]
+    fn setting_rule(field: &str) -> Option<&'static str> {
+        super::settings::rule(field)
+    }
+
     /// The engine that the environment names now, as one string for comparison.
     #[pyfunction]
     fn engine_address() -> String {

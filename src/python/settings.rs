@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use super::errors::raise;
 use crate::containment::{self, Containment, User};
 use crate::error::Error;
+use crate::rules::Bounds;
 use crate::settings::{Command, Postgres, PostgresAdmin, PostgresIsolation, PullPolicy, Settings};
 
 struct Fields<'a, 'py>(&'a Bound<'py, PyDict>);
@@ -30,6 +31,28 @@ impl<'py> Fields<'_, 'py> {
             .transpose()
     }
 
+    /// A number within its bounds.
+    fn optional_number<T>(&self, field: &'static str) -> PyResult<Option<T>>
+    where
+        T: for<'a> FromPyObject<'a, 'py>,
+    {
+        let Some(value) = self.get(field)? else { return Ok(None) };
+        let bounds = Bounds::of(field);
+        let words = bounds.map_or("must be a number", |bounds| bounds.words);
+        let inside = value.extract::<f64>().is_ok_and(|number| bounds.is_none_or(|bounds| bounds.hold(number)));
+        if !inside {
+            return Err(wrong(field, words));
+        }
+        value.extract().map(Some).map_err(|_| wrong(field, words))
+    }
+
+    fn number<T>(&self, field: &'static str) -> PyResult<T>
+    where
+        T: for<'a> FromPyObject<'a, 'py>,
+    {
+        self.optional_number(field)?.ok_or_else(|| wrong(field, "is missing"))
+    }
+
     fn required<T>(&self, field: &'static str) -> PyResult<T>
     where
         T: for<'a> FromPyObject<'a, 'py>,
@@ -40,16 +63,13 @@ impl<'py> Fields<'_, 'py> {
     /// A number of bytes, or a text such as `2g`.
     fn bytes(&self, field: &'static str) -> PyResult<u64> {
         let value = self.get(field)?.ok_or_else(|| wrong(field, "is missing"))?;
-        bytes_of(&value).ok_or_else(|| wrong(field, BYTES))
+        bytes_of(&value).ok_or_else(|| wrong(field, rule(field).unwrap_or("must be a number of bytes")))
     }
 
     fn seconds(&self, field: &'static str) -> PyResult<Duration> {
-        Duration::try_from_secs_f64(self.required(field)?)
-            .map_err(|_| wrong(field, "must be a number of seconds from 0"))
+        Duration::try_from_secs_f64(self.number(field)?).map_err(|_| wrong(field, "must be a number of seconds"))
     }
 }
-
-pub(super) const BYTES: &str = "must be a number of bytes, or one with k, m or g: 512m";
 
 /// A number of bytes, or a text such as `2g`.
 pub(super) fn bytes_of(value: &Bound<'_, PyAny>) -> Option<u64> {
@@ -57,6 +77,11 @@ pub(super) fn bytes_of(value: &Bound<'_, PyAny>) -> Option<u64> {
         Ok(bytes) => Some(bytes),
         Err(_) => containment::bytes(&value.extract::<String>().ok()?),
     }
+}
+
+/// The rule for a number among the settings, in words.
+pub(super) fn rule(field: &str) -> Option<&'static str> {
+    Bounds::of(field).map(|bounds| bounds.words)
 }
 
 fn wrong(field: &'static str, problem: impl Display) -> PyErr {
@@ -79,9 +104,9 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
         projects_dir: PathBuf::from(fields.required::<String>("projects_dir")?),
         host_workspace_dir: fields.optional::<String>("host_workspace_dir")?.map(PathBuf::from),
         preview_command: command,
-        preview_port: fields.required("preview_port")?,
-        preview_port_range_start: fields.required("preview_port_range_start")?,
-        preview_port_range_end: fields.required("preview_port_range_end")?,
+        preview_port: fields.number("preview_port")?,
+        preview_port_range_start: fields.number("preview_port_range_start")?,
+        preview_port_range_end: fields.number("preview_port_range_end")?,
         preview_bind_address: address
             .parse::<IpAddr>()
             .map_err(|_| wrong("preview_bind_address", "is not an IP address"))?,
@@ -120,12 +145,12 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
 }
 
 fn containment(fields: &Fields<'_, '_>) -> PyResult<Containment> {
-    let cpus = containment::cpu_millis(fields.required("preview_cpus")?);
+    let cpus = containment::cpu_millis(fields.number("preview_cpus")?);
     Ok(Containment {
         memory: fields.bytes("preview_memory")?,
-        cpu_shares: fields.required("preview_cpu_shares")?,
+        cpu_shares: fields.number("preview_cpu_shares")?,
         cpu_millis: cpus.ok_or_else(|| wrong("preview_cpus", "must be a number of CPUs from 0"))?,
-        pids: fields.required("preview_pids")?,
+        pids: fields.number("preview_pids")?,
         log_size: fields.bytes("preview_log_size")?,
         user: User::from_setting(&fields.required::<String>("preview_user")?),
         capabilities: fields.optional("preview_capabilities")?,
@@ -138,21 +163,19 @@ fn containment(fields: &Fields<'_, '_>) -> PyResult<Containment> {
 fn postgres(fields: &Fields<'_, '_>) -> PyResult<Option<Postgres>> {
     let url: Option<String> = fields.optional("preview_postgres_url")?;
     let host: Option<String> = fields.optional("postgres_host")?;
-    let admin = match (url.filter(|url| !url.is_empty()), host.filter(|host| !host.is_empty())) {
-        (Some(url), _) => PostgresAdmin::Url(SecretString::from(url)),
-        (None, Some(host)) => PostgresAdmin::Parts {
-            host,
-            port: fields.required("postgres_port")?,
-            user: fields.required("postgres_user")?,
-            password: SecretString::from(fields.required::<String>("postgres_password")?),
-            database: fields.required("postgres_db")?,
-        },
-        (None, None) => return Ok(None),
+    let (url, host) = (url.filter(|url| !url.is_empty()), host.filter(|host| !host.is_empty()));
+    let is_configured = url.is_some() || host.is_some();
+    let parts = PostgresAdmin::Parts {
+        host: host.unwrap_or_default(),
+        port: fields.number("postgres_port")?,
+        user: fields.required("postgres_user")?,
+        password: SecretString::from(fields.required::<String>("postgres_password")?),
+        database: fields.required("postgres_db")?,
     };
-    Ok(Some(Postgres {
-        admin,
+    let postgres = Postgres {
+        admin: url.map_or(parts, |url| PostgresAdmin::Url(SecretString::from(url))),
         container_host: fields.optional("postgres_container_host")?,
-        container_port: fields.optional("postgres_container_port")?,
+        container_port: fields.optional_number("postgres_container_port")?,
         isolation: match fields.required::<String>("postgres_isolation")?.as_str() {
             "auto" => PostgresIsolation::Auto,
             "role" => PostgresIsolation::Role,
@@ -160,8 +183,11 @@ fn postgres(fields: &Fields<'_, '_>) -> PyResult<Option<Postgres>> {
             _ => return Err(wrong("postgres_isolation", "must be 'auto', 'role' or 'admin'")),
         },
         database_prefix: fields.required("postgres_database_prefix")?,
-        connection_limit: fields.required("postgres_connection_limit")?,
+        connection_limit: fields.number("postgres_connection_limit")?,
         extensions: fields.required("postgres_extensions")?,
         revoke_public: fields.required("postgres_revoke_public")?,
-    }))
+    };
+    // Also without a server: a number that is wrong is wrong on the day that one is set, too.
+    postgres.validate().map_err(|error| raise(&error.into()))?;
+    Ok(is_configured.then_some(postgres))
 }

@@ -60,6 +60,16 @@ impl Problem {
                 format!("{port} is taken inside the container: end the other process there, or restart the preview.")
             }
             Self::NoScript(name) => format!("package.json has no script \"{name}\": add it, or set another command."),
+            Self::NoCommand(command) if matches!(command.as_str(), "npm" | "npx" | "node") => format!(
+                "`{command}` was not found in the container: the image has no Node.js. Set PREVIEW_DEFAULT_IMAGE to one \
+                 that has it, such as node:22."
+            ),
+            Self::NoCommand(command) if matches!(command.as_str(), "yarn" | "pnpm" | "bun" | "bunx" | "corepack") => {
+                format!(
+                    "`{command}` was not found in the container: the image does not have it. Set PREVIEW_DEFAULT_IMAGE to one \
+                 that has it, or PREVIEW_COMMAND to one that needs it not."
+                )
+            }
             Self::NoCommand(command) => format!(
                 "`{command}` was not found in the container: install the project's packages (`npm install`), or add \
                  the missing one to package.json."
@@ -81,6 +91,25 @@ impl Problem {
                 "The dev server refuses the host name \"{host}\": add it to `server.allowedHosts` in its \
                  configuration."
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_image_lacks_is_told_apart_from_what_the_project_lacks() {
+        let hint = |command: &str| Problem::NoCommand(command.to_owned()).hint(None);
+        for (command, words) in [
+            ("npm", "the image has no Node.js. Set PREVIEW_DEFAULT_IMAGE"),
+            ("node", "the image has no Node.js. Set PREVIEW_DEFAULT_IMAGE"),
+            ("pnpm", "PREVIEW_COMMAND"),
+            ("next", "install the project's packages"),
+        ] {
+            let hint = hint(command);
+            assert!(hint.starts_with(&format!("`{command}` was not found")) && hint.contains(words), "{hint}");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::folder;
 use crate::id::PreviewId;
 use crate::preview::{Phase, Started};
-use crate::state::SharedStart;
+use crate::state::{Ownership, SharedStart};
 
 /// What the engine said about the container.
 enum Existing {
@@ -154,7 +154,7 @@ impl Attempt {
             None => Err(Error::ContainerConflict {
                 preview: id.clone(),
                 name: workload.name.clone(),
-                problem: format!("runs, but publishes no port for {}/tcp", self.context.settings().preview_port),
+                problem: Ownership::without_port(workload, self.context.settings().preview_port),
             }),
         }
     }

@@ -14,6 +14,7 @@ use crate::id::PreviewId;
 use crate::lock::lock;
 use crate::settings::Settings;
 
+const NO_SERVER: &str = "no database server is configured: POSTGRES_HOST is empty, and PREVIEW_POSTGRES_URL is not set";
 /// Where the settings tell of no server, and there is one all the same.
 const DEFAULT_PREFIX: &str = "kosuke_project_";
 
@@ -47,11 +48,6 @@ impl ProjectDatabases {
         }
     }
 
-    /// The server, None where none is configured.
-    pub(super) fn server(&self) -> Option<&Arc<dyn Databases>> {
-        self.databases.as_ref()
-    }
-
     /// Where containers find the server, as the settings have it. None: there is none.
     pub(super) fn endpoint(&self) -> Option<(String, u16)> {
         self.databases.as_ref().map(|databases| databases.endpoint())
@@ -77,8 +73,8 @@ impl ProjectDatabases {
     ///
     /// # Errors
     /// There is none.
-    fn required(&self) -> Result<&Arc<dyn Databases>, DatabaseError> {
-        self.databases.as_ref().ok_or_else(|| DatabaseError::new("connect", "no database server is configured"))
+    pub(super) fn required(&self) -> Result<&Arc<dyn Databases>, DatabaseError> {
+        self.databases.as_ref().ok_or_else(|| DatabaseError::new("connect", NO_SERVER))
     }
 
     /// Whose database it is.
@@ -154,23 +150,22 @@ impl ProjectDatabases {
     /// Removes the preview's database with whoever is connected, and its role. None is no error.
     ///
     /// # Errors
-    /// [`Error::Database`]: the drop is marked, and tried again by the next sweep.
+    /// [`Error::Database`]: the drop is marked, and tried again by the next sweep; or there is no server.
     pub fn drop(&self, id: &PreviewId) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let (this, of) = (self.clone(), id.clone());
         self.operations.run(id, "database", async move {
             this.drop_now(&of).await?;
-            if this.databases.is_some() {
-                this.operations.store().lose_database(&of, None);
-            }
+            this.operations.store().lose_database(&of, None);
             Ok(())
         })
     }
 
     /// The same within an operation on the preview, whose container is gone.
     pub(crate) async fn drop_now(&self, id: &PreviewId) -> Result<(), Error> {
-        let Some(databases) = &self.databases else { return Ok(()) };
-        let dropped = async { databases.remove(&self.target(id).await?).await };
-        let dropped = dropped.await.map_err(|source| Error::database(id, source))?;
+        let dropped = async { self.required()?.remove(&self.target(id).await?).await };
+        let dropped = dropped.await.map_err(|source| Error::database(id, source)).inspect_err(|error| {
+            log::warn!(target: "kosuke_docker::database", "its database was not removed: {error}");
+        })?;
         if dropped {
             log::info!(target: "kosuke_docker::database", "{id}: dropped its database");
         }

@@ -64,7 +64,7 @@ impl Images {
         match self.policy {
             PullPolicy::Never | PullPolicy::Missing if here => return Ok(()),
             PullPolicy::Never => {
-                let words = "it is not here, and the pull policy is never";
+                let words = "it is not here, and the pull policy is never (PREVIEW_PULL_POLICY)";
                 return Err(failed(EngineError::ImageNotFound(words.into())));
             }
             PullPolicy::Missing | PullPolicy::Always => {}

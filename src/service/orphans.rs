@@ -68,7 +68,12 @@ async fn sweep_databases(
     remove: bool,
 ) -> Result<DatabaseSweep, Error> {
     let mut sweep = DatabaseSweep::default();
-    let Some(databases) = common.databases.server() else { return Ok(sweep) };
+    let databases = match common.databases.required() {
+        Ok(databases) => databases,
+        // Who asks for the removal is told that there was none.
+        Err(source) if remove => return Err(Error::Database { preview: None, source }),
+        Err(_) => return Ok(sweep),
+    };
     check_projects_dir(common).await?;
     let owned = common.databases.owned(databases.as_ref()).await;
     let owned = owned.map_err(|source| Error::Database { preview: None, source })?;

@@ -4,6 +4,9 @@ use crate::engine::Workload;
 use crate::error::Error;
 use crate::id::{LABEL_OWNER, PreviewId};
 
+/// What to do about a container that is not ours.
+const STRANGER: &str = "remove or rename it, or set another PREVIEW_CONTAINER_NAME_PREFIX";
+
 /// The owner of a deployment's previews.
 #[derive(Debug, Clone)]
 pub(crate) struct Ownership {
@@ -27,11 +30,25 @@ impl Ownership {
     pub(crate) fn check(&self, id: &PreviewId, workload: &Workload) -> Result<(), Error> {
         let problem = match workload.labels.get(LABEL_OWNER) {
             Some(owner) if *owner == self.owner => return Ok(()),
-            Some(owner) => format!("belongs to the owner {owner}"),
+            Some(owner) => format!(
+                "belongs to the owner {owner}, and this is {}: if both are one deployment, set PREVIEW_OWNER={owner}, \
+                 else give this one a PREVIEW_CONTAINER_NAME_PREFIX of its own",
+                self.owner
+            ),
             None if workload.is_running() => return Ok(()),
-            None => "does not run and was not made by this service: remove or rename it".to_owned(),
+            None => format!("does not run and was not made by this service: {STRANGER}"),
         };
         Err(Error::ContainerConflict { preview: id.clone(), name: workload.name.clone(), problem })
+    }
+
+    /// Why a running container of our name that does not publish the port cannot be used.
+    pub(crate) fn without_port(workload: &Workload, port: u16) -> String {
+        let problem = format!("runs, but publishes no port for {port}/tcp");
+        if workload.labels.contains_key(LABEL_OWNER) {
+            format!("{problem}: PREVIEW_PORT was another when it was made; stop_preview() removes it")
+        } else {
+            format!("{problem}, so that it is no preview: {STRANGER}")
+        }
     }
 
     /// The preview in our labels, None for the container of another owner.

@@ -190,6 +190,17 @@ impl Snapshots {
             )),
             _ => None,
         };
+        if preview.detail.is_none()
+            && preview.phase == Phase::Compiling
+            && state.last_answer == Some(Answer::NoServer)
+            && !state.logs_decide
+        {
+            preview.detail = Some(format!(
+                "The dev server says that it is up, and takes no connection from outside of the container on port {}: it \
+                 has to listen on 0.0.0.0 and on this port (PREVIEW_PORT, PREVIEW_COMMAND).",
+                self.port
+            ));
+        }
         if preview.detail.is_none() && state.logs_decide {
             preview.detail = Some("No address of it can be reached from here: the log alone decides.".into());
         }

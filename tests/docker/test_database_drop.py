@@ -177,11 +177,15 @@ async def test_without_a_server_there_is_nothing_to_remove(world: Any) -> None:
     world.project(7)
     service = world.service()
     await service.start_preview(7)
-    await service.stop_preview(7, remove_database=True)
-    await service.drop_project_database(7)
+    # Who asks for it is told: the data may be on a server that the settings should name.
+    with pytest.raises(DatabaseError, match="no database server is configured: POSTGRES_HOST") as caught:
+        await service.stop_preview(7, remove_database=True)
+    assert caught.value.preview == 7
     assert world.containers() == []
-    with pytest.raises(DatabaseError, match="no database server is configured"):
-        await service.database_info(7)
+    await service.stop_preview(7)
+    for call in (service.drop_project_database, service.database_info, service.reset_database):
+        with pytest.raises(DatabaseError, match="no database server is configured"):
+            await call(7)
 
 
 async def test_a_preview_whose_database_was_dropped_says_so_and_a_restart_makes_another(

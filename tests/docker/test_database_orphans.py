@@ -103,4 +103,8 @@ async def test_what_a_killed_reset_left_goes_once_nobody_can_still_be_building_i
 async def test_without_a_server_there_are_none(world: Any) -> None:
     service = world.service()
     assert await service.orphan_databases() == []
-    assert await service.remove_orphan_databases() == []
+    with pytest.raises(DatabaseError, match="no database server is configured"):
+        await service.remove_orphan_databases()
+    assert (await service.sweep()).problems == []
+    [problem] = (await service.sweep(remove_orphan_databases=True)).problems
+    assert "no database server is configured" in problem

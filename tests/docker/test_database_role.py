@@ -94,7 +94,9 @@ async def test_without_revoke_the_preview_says_where_its_role_may_still_connect(
         service = await start(world, server, project_id)
         preview = await service.get_preview(project_id)
         assert preview.database_isolation == "partial"
-        assert preview.database_detail == "its role may connect to postgres, template1"
+        assert preview.database_detail == (
+            "its role may connect to postgres, template1: POSTGRES_REVOKE_PUBLIC=true closes them to it"
+        )
         mine = login(environment(world.container(project_id))["DATABASE_URL"])
         await server.fetch("SELECT 1", **{**mine, "database": "postgres"})
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from dev_app import requests, tell
-from kosuke_docker import PreviewFailedError, PreviewTimeoutError, Settings
-from pydantic import ValidationError
+from kosuke_docker import PreviewFailedError, PreviewTimeoutError, Settings, SettingsError
 from waiting import SECONDS, eventually
 
 DATA = Path(__file__).parent.parent / "data" / "dev-servers"
@@ -170,7 +169,7 @@ async def test_without_its_pattern_a_line_says_nothing(world: Any, until: Any) -
 
 @pytest.mark.parametrize("field", ["preview_ready_pattern", "preview_error_pattern"])
 def test_a_pattern_that_is_none_is_refused(field: str) -> None:
-    with pytest.raises(ValidationError, match=field):
+    with pytest.raises(SettingsError, match=field):
         Settings.model_validate({field: "("})
 
 
@@ -297,3 +296,20 @@ async def test_localhost_is_not_asked_about(world: Any) -> None:
     url = await service.start_preview(7, {"ALLOWED": "localhost"}, wait="ready")
     assert (await service.get_preview(7)).detail is None
     assert await requests(url) == 1
+
+
+async def test_a_server_for_localhost_only_that_says_nothing_of_it(world: Any, until: Any) -> None:
+    world.project(7)
+    script = "require('http').createServer((q, s) => s.end('ok')).listen(3000, '127.0.0.1', () => console.log('up'))"
+    service = world.service(preview_command=["node", "-e", script], preview_ready_pattern="^up$")
+    await service.start_preview(7)
+    await until(service, 7, "compiling")
+    detail = ""
+    async with asyncio.timeout(30):
+        while "0.0.0.0" not in detail:
+            preview = await service.get_preview(7)
+            assert preview is not None
+            detail = preview.detail or ""
+            await asyncio.sleep(0.05)
+    assert "3000" in detail
+    assert "PREVIEW_COMMAND" in detail

@@ -61,7 +61,15 @@ impl Client {
             }
             EngineAddress::Unusable(_) => return Err(self.address.unusable()),
         };
-        connected.map_err(|error| EngineError::Unreachable(format!("{}: {error}", self.address)))
+        connected.map_err(|error| match (error, &self.address) {
+            // bollard's word for a folder that may not be read, too.
+            (BollardError::SocketNotFoundError(_), EngineAddress::Unix(path)) => {
+                let words =
+                    std::fs::metadata(path).err().map_or_else(|| "it is gone".to_owned(), |error| error.to_string());
+                self.address.unreachable(&words)
+            }
+            (error, _) => self.placed(translate(error)),
+        })
     }
 
     /// The connection, speaking the version that the engine speaks (bollard#736: 0.22 will send it and refuse a wrong one).
@@ -69,15 +77,21 @@ impl Client {
         self.docker
             .get_or_try_init(|| async {
                 let client = self.connect()?;
-                bounded(self.timeout, client.negotiate_version()).await
+                // What does not tell its version as an engine does is none: what it says of containers means nothing.
+                bounded(self.timeout, client.negotiate_version()).await.map_err(|error| match error {
+                    error if error.is_no_answer() => self.placed(error),
+                    error => self.address.no_engine(&error.to_string()),
+                })
             })
             .await
-            .map_err(|error| match error {
-                EngineError::Unreachable(text) if !text.starts_with(&self.address.to_string()) => {
-                    EngineError::Unreachable(format!("{}: {text}", self.address))
-                }
-                other => other,
-            })
+    }
+
+    /// A failure to reach the engine, with where it was looked for.
+    fn placed(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::Unreachable(words) => self.address.unreachable(&words),
+            other => other,
+        }
     }
 
     /// What the engine knows about a container, None where there is none.
@@ -112,7 +126,7 @@ impl Client {
         let call = async {
             let client = self.docker().await?.clone().with_timeout(timeout);
             let _slot = self.calls.acquire().await.map_err(|_| EngineError::Unreachable("closed".into()))?;
-            bounded(timeout, send(client)).await
+            bounded(timeout, send(client)).await.map_err(|error| self.placed(error))
         };
         tokio::time::timeout(timeout, call).await.unwrap_or(Err(EngineError::Timeout(timeout)))
     }
@@ -120,7 +134,10 @@ impl Client {
     /// Asks whether the engine answers. Behind many long calls it would come too late, and the engine be taken for frozen:
     /// it waits for no slot.
     pub(super) async fn ping(&self) -> Result<(), EngineError> {
-        let ping = async { bounded(self.timeout, self.docker().await?.ping()).await };
+        let ping = async {
+            let docker = self.docker().await?;
+            bounded(self.timeout, docker.ping()).await.map_err(|error| self.placed(error))
+        };
         tokio::time::timeout(self.timeout, ping).await.unwrap_or(Err(EngineError::Timeout(self.timeout))).map(drop)
     }
 }

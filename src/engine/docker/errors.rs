@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
 
+use super::address::one_line;
 use crate::engine::error::EngineError;
 
 /// A failed call.
@@ -15,7 +16,7 @@ pub(super) fn translate(error: BollardError) -> EngineError {
         BollardError::HyperLegacyError { .. }
         | BollardError::HyperResponseError { .. }
         | BollardError::IOError { .. }
-        | BollardError::SocketNotFoundError(_) => EngineError::Unreachable(chain(&error)),
+        | BollardError::SocketNotFoundError(_) => EngineError::Unreachable(plain(&chain(&error))),
         other => EngineError::Refused(chain(&other)),
     }
 }
@@ -35,11 +36,31 @@ fn refusal(status: u16, words: String) -> EngineError {
     } else {
         match status {
             404 if words.contains("No such image") => EngineError::ImageNotFound(words),
-            404 => EngineError::NotFound(words),
+            404 if is_missing(&words) => EngineError::NotFound(words),
+            404 => {
+                EngineError::Refused(format!("an answer of 404 that is not a Docker Engine's: {}", one_line(&words)))
+            }
             409 => EngineError::Conflict(words),
             _ => EngineError::Refused(words),
         }
     }
+}
+
+/// Whether an answer of 404 is an engine's own, about something that does not exist: a web server's tells nothing about
+/// containers.
+fn is_missing(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    let echoes = words.starts_with(['<', '{', '[']) || has(&["/v1.", "get /", "get:/", "post /", "delete /"]);
+    !echoes
+        && has(&["container", "image", "network", "volume", "manifest", "digest", "exec", "object"])
+        && has(&["no such", "not found", "not known", "unable to find", "no container with", "does not exist"])
+}
+
+/// Without the layers that say only that a connection failed.
+fn plain(words: &str) -> String {
+    let layers = ["Error in the hyper legacy client: ", "client error (Connect): ", "client error (SendRequest): "];
+    layers.iter().fold(words, |words, layer| words.strip_prefix(layer).unwrap_or(words)).to_owned()
 }
 
 /// A failed pull: `idle` is how long the registry may say nothing.
@@ -101,6 +122,32 @@ mod tests {
         assert!(matches!(refused(500, "Bind failed: all ports are allocated"), EngineError::PortsExhausted(_)));
         assert!(matches!(refused(400, "network x is ambiguous (2 matches)"), EngineError::NetworkAmbiguous(_)));
         assert!(matches!(refused(500, "boom"), EngineError::Refused(_)));
+    }
+
+    #[test]
+    fn only_an_engines_own_404_means_that_there_is_none() {
+        for engines in [
+            "No such container: x",
+            "network x not found",
+            "no container with name or ID \"x\" found: no such container",
+            "unable to find network with name or ID x: network not found",
+            "failed to find image x: x: image not known",
+        ] {
+            assert!(matches!(refused(404, engines), EngineError::NotFound(_)), "{engines}");
+        }
+        for others in [
+            "",
+            "page not found",
+            "404 page not found",
+            "Not Found",
+            "<html><title>404 Not Found</title> container</html>",
+            "{\"detail\":\"Not Found\"}",
+            "Cannot GET /v1.41/containers/x/json",
+            "Route GET:/containers/x/json not found",
+            "File not found",
+        ] {
+            assert!(matches!(refused(404, others), EngineError::Refused(_)), "{others}");
+        }
     }
 
     #[test]

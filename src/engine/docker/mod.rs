@@ -1,6 +1,6 @@
 //! A Docker Engine, through bollard.
 //!
-//! - `calls`: the trait; `client`: the connection and the deadline of each call; `address`: where the engine is
+//! - `calls`: the trait; `client`: the connection and the deadline of each call; `address` and `places`: where the engine is
 //! - `mapping`: bollard's types and ours; `errors`: the engine's words, read there only
 //! - `seccomp`: the system calls that a preview may make
 //! - `network`: networks by name; `isolation`: the previews' own, with the packet filter's `rules`, which `rules_container` sets
@@ -15,6 +15,7 @@ mod locality;
 mod mapping;
 mod network;
 mod own;
+mod places;
 mod rules;
 mod rules_container;
 mod seccomp;
