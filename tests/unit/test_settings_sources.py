@@ -110,6 +110,8 @@ NUMBERS: dict[str, tuple[list[Any], list[Any]]] = {
     "preview_port": ([1, 65535], [0, -1, 65536, 10**30]),
     "preview_port_range_start": ([1, 4000], [0, -1, 65536, 10**30]),
     "preview_port_range_end": ([3000, 65535], [0, -1, 65536]),
+    "preview_probe_interval": ([0, 0.5, 86400], [-1, 1e9, float("inf"), float("nan")]),
+    "preview_hook_timeout": ([0.001, 86400], [0, -1, 1e9, float("inf"), float("nan")]),
     "preview_probe_ttl": ([0, 0.5, 86400], [-1, 1e9, float("inf"), float("nan")]),
     "preview_probe_timeout": ([0.001, 1], [0, -1, 1e9, 1e300, float("nan")]),
     "preview_warmup_timeout": ([0.001, 3600], [0, -1, 1e9, float("nan")]),
