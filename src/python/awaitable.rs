@@ -64,7 +64,8 @@ impl Waiting {
             Err(error) => (true, error.into_value(py).into_bound(py).into_any()),
         };
         // All references are in it: whoever awaits may go on before this thread does, and holds the last ones then.
-        let settle = Settle(Mutex::new(Some((self.awaited, failed, value.unbind()))));
+        let answer = Answer { awaited: self.awaited, failed, value: value.unbind() };
+        let settle = Settle(Mutex::new(Some(answer)));
         let told = self.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (settle,));
         if told.is_err() {
             // The loop is closed, and calls nothing back.
@@ -73,15 +74,23 @@ impl Waiting {
     }
 }
 
-/// A result on its way to the loop: the awaitable, whether it failed, and the value.
+/// A result, or an exception, and for whom.
+struct Answer {
+    awaited: Py<PyAny>,
+    failed: bool,
+    value: Py<PyAny>,
+}
+
+/// A result on its way to the loop.
 #[pyclass(frozen)]
-struct Settle(Mutex<Option<(Py<PyAny>, bool, Py<PyAny>)>>);
+struct Settle(Mutex<Option<Answer>>);
 
 #[pymethods]
 impl Settle {
     /// In the loop's thread: an awaitable that was cancelled takes no result.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let Some((awaited, failed, value)) = lock(&self.0).take() else { return Ok(()) };
+        let answer = lock(&self.0).take();
+        let Some(Answer { awaited, failed, value }) = answer else { return Ok(()) };
         if !awaited.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
             let method = if failed { intern!(py, "set_exception") } else { intern!(py, "set_result") };
             awaited.call_method1(py, method, (value,))?;

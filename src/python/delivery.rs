@@ -43,7 +43,7 @@ impl DeliveryThread {
     /// Waits for its end, for `timeout` at the most.
     pub(super) fn wait(&self, timeout: Duration) {
         // An error tells of the end, or of the time-out.
-        drop(self.ended.recv_timeout(timeout));
+        _ = self.ended.recv_timeout(timeout);
     }
 }
 

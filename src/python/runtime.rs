@@ -152,9 +152,10 @@ pub(super) fn call_is_over() {
 
 /// In a thread of the runtime: has this done by the thread that may wait for the GIL.
 pub(super) fn hand_over(delivery: Delivery) {
-    let queue = DELIVERIES.with(|slot| slot.get().cloned());
     // Without its thread the runtime is ending, and nobody takes a result any more.
-    drop(queue.map(|queue| queue.hand_over(delivery)));
+    if let Some(queue) = DELIVERIES.with(|slot| slot.get().cloned()) {
+        queue.hand_over(delivery);
+    }
 }
 
 /// Ends the runtime, if this process has one.

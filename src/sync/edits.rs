@@ -189,9 +189,12 @@ mod tests {
             });
             let later = || Instant::now() + Duration::from_secs(60);
             for _ in 0..50 {
-                let Scan::Whole(found) = scan(&root, later()) else { panic!("the tree can be read") };
+                let found = match scan(&root, later()) {
+                    Scan::Whole(found) => found.entries,
+                    Scan::Unreadable | Scan::TooSlow => 0,
+                };
                 // The folders that are not too deep, the link and the pipe.
-                assert_eq!(found.entries, MAX_DEPTH + 1 + 2);
+                assert_eq!(found, MAX_DEPTH + 1 + 2);
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });

@@ -157,7 +157,11 @@ impl Engine for MemoryEngine {
     }
 
     async fn discard_network(&self, network: &str) -> Result<(), EngineError> {
-        self.shared.call(Call::DiscardNetwork, |world| Ok(world.discard_network(network))).await
+        let discarded = self.shared.call(Call::DiscardNetwork, |world| {
+            world.discard_network(network);
+            Ok(())
+        });
+        discarded.await
     }
 
     async fn forget_rules(&self) {}
