@@ -34,7 +34,7 @@ async def at_once(run_python: Any, settings: Any, script: str) -> None:
     # Both wait for this line, so that they begin together.
     results = [asyncio.to_thread(process.communicate, "\n") for process in processes]
     for process, (_, errors) in zip(processes, await asyncio.gather(*results), strict=True):
-        # Every failure of an ensure is logged. That others work on it is none: it goes on without its turn after 2 s.
+        # Every failure of an ensure is logged. That others work on it is none: it goes on without its turn after 5 s.
         failures = [line for line in errors.splitlines() if not line.endswith(": others work on it, too")]
         assert (process.returncode, failures) == (0, [])
 
