@@ -137,25 +137,31 @@ def inside(kind: str, home: Path, command: list[str]) -> int:
         return subprocess.run(command, env={**os.environ, "DOCKER_HOST": host}, check=False).returncode
 
 
+def _end_all(namespace: Path) -> None:
+    """Ends what is left in a network namespace: podman's containers do not end with their engine."""
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and (process / "ns" / "net").readlink() == namespace:
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def _way_out(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Connects a child's network namespace with the world for as long as this lasts; ends the child, too."""
+    """Connects a child's network namespace with the world for as long as this lasts; then ends all that runs in it."""
     own, its = Path("/proc/self/ns/net").readlink(), Path(f"/proc/{child.pid}/ns/net")
-    way = None
+    services.wait_for(lambda: its.readlink() != own, lambda: child.poll() is not None, "there is no network namespace")
+    namespace = its.readlink()
+    slirp = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", str(child.pid), TAP]
+    with (services.BUILD / "slirp4netns.log").open("wb") as log:
+        way = subprocess.Popen(slirp, stdout=log, stderr=log)
     try:
-        services.wait_for(
-            lambda: its.readlink() != own, lambda: child.poll() is not None, "there is no network namespace"
-        )
-        slirp = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", str(child.pid), TAP]
-        with (services.BUILD / "slirp4netns.log").open("wb") as log:
-            way = subprocess.Popen(slirp, stdout=log, stderr=log)
         yield
     finally:
         child.terminate()
         child.wait()
-        if way is not None:
-            way.terminate()
-            way.wait()
+        way.terminate()
+        way.wait()
+        _end_all(namespace)
 
 
 def main() -> int:
