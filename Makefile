@@ -28,7 +28,7 @@ LLVM_COV_BIN := $(TOOLS)/cargo-llvm-cov-$(CARGO_LLVM_COV)/bin/cargo-llvm-cov
 WORKERS ?= 4
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(BUILD)/demo-env/stamp ## A real Next.js app as a live preview with its own database, from Python
 	$(SERVICES) $(BUILD)/demo-env/bin/python examples/demo.py
@@ -42,6 +42,39 @@ coverage: $(BUILD)/coverage-env/stamp $(BUILD)/build-env/stamp $(LLVM_COV_BIN) #
 
 soak: $(BUILD)/test-env/stamp ## The tests with full counts
 	$(SERVICES) env KOSUKE_SOAK=1 $(BUILD)/test-env/bin/python -m pytest tests --timeout 1800
+
+# Each of these goes on after a failure, and then fails. What was really run stands in docs/compatibility.md.
+ENGINES ?= docker:trixie docker:sid podman:sid
+test-engines: $(BUILD)/test-env/stamp ## The docker suite on Engine 26 and 28 and on podman (ENGINES=docker:sid TESTS=tests/docker)
+	failed=; for engine in $(ENGINES); do \
+		$(PYTHON) tools/engines.py $${engine%:*} $${engine#*:} -- $(SERVICES) $(BUILD)/test-env/bin/python -m pytest \
+			$(or $(TESTS),tests/docker) -n $(WORKERS) || failed="$$failed $$engine"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+PYTHONS ?= trixie:3.13 sid:3.14 sid:3.15
+test-pythons: $(WHEEL_STAMP) ## The wheel, and the unit, ticket and hazard suites, on Python 3.13, 3.14 and 3.15
+	failed=; for python in $(PYTHONS); do env=$(BUILD)/python$${python#*:}-env; \
+		$(PYTHON) tools/pythons.py $${python%:*} $${python#*:} $$env $(BUILD)/dist/*.whl -r tests/requirements.txt \
+			&& $(SERVICES) $$env/bin/python -m pytest $(or $(TESTS),tests/unit tests/ticket tests/hazards) -n $(WORKERS) \
+			|| failed="$$failed $$python"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+SERVERS ?= trixie:17 sid:18
+DATABASE_TESTS := $(wildcard tests/docker/test_database*.py tests/hazards/test_postgres*.py)
+test-postgres: $(BUILD)/test-env/stamp ## The database suites on Postgres 17 and 18
+	failed=; for server in $(SERVERS); do \
+		$(PYTHON) tools/postgres.py $${server%:*} $${server#*:} -- $(SERVICES) $(BUILD)/test-env/bin/python -m pytest \
+			$(or $(TESTS),$(DATABASE_TESTS)) -n $(WORKERS) || failed="$$failed $$server"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+# What newer engines do differently, in CI's time.
+CORE := tests/docker/test_races.py::test_ports_that_other_programs_hold_are_skipped \
+	tests/docker/test_races.py::test_parallel_starts_with_the_network_missing_end_with_one_network \
+	tests/docker/test_start.py::test_a_preview_runs_with_what_it_was_given \
+	tests/docker/test_start.py::test_a_missing_network_is_made_once \
+	tests/docker/test_stop.py::test_a_stopped_preview_is_gone_and_its_name_is_free
+test-engine-core: ## A core of the docker suite on the newest engine, for CI
+	$(MAKE) test-engines ENGINES=docker:sid TESTS='$(CORE)'
 
 # The suite of an agent that moves here, unmodified, in an environment with nothing else: make ticket SUITE=path/test_x.py
 ticket: $(BUILD)/ticket-env/stamp ## An agent's own test suite against the wheel (SUITE=file)
@@ -151,4 +184,4 @@ $(FUZZ_BIN):
 		--root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) --target-dir $(BUILD)/fuzz-tool-target
 	rm -rf $(BUILD)/fuzz-tool-target
 
-.PHONY: help demo test coverage soak fuzz ticket lint lint-rust lint-modules lint-python ready rust-tests dev wheel clean
+.PHONY: help demo test test-engines test-engine-core test-pythons test-postgres coverage soak fuzz ticket lint lint-rust lint-modules lint-python ready rust-tests dev wheel clean

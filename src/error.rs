@@ -289,7 +289,7 @@ impl Error {
             EngineError::ImageNotFound(_) => {
                 Self::ImageNotFound { preview: Some(preview), image: image.to_owned(), source }
             }
-            EngineError::PortsExhausted(_) | EngineError::PortHeld { .. } => {
+            EngineError::PortsExhausted(_) | EngineError::PortHeld { .. } | EngineError::PortTaken(_) => {
                 Self::PortRangeExhausted { preview, first: ports.first, last: ports.last, source }
             }
             EngineError::MountSourceMissing { path, .. } => {

@@ -70,6 +70,18 @@ def answers(host: str | None = None) -> bool:
     return True
 
 
+def socket_path() -> str:
+    """The socket of the engine at DOCKER_HOST, else of the machine's own."""
+    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or SOCKET
+
+
+def version(host: str | None = None) -> str:
+    """What the engine calls itself, and its API."""
+    found = _engine("/version", host)
+    component = (found.get("Components") or [{"Name": "Engine"}])[0]["Name"]
+    return f"{component} {found['Version']}, API {found['ApiVersion']}"
+
+
 def stop(message: str) -> NoReturn:
     """Ends the program with one clear message."""
     sys.exit(f"error: {message}")
@@ -157,7 +169,9 @@ def _programs() -> Path | None:
 
 
 def postgres_programs() -> Path:
-    """The folder with initdb and postgres, installed if it is missing."""
+    """The folder with initdb and postgres: the one in POSTGRES_PROGRAMS, else the machine's, installed if it is missing."""
+    if given := os.environ.get("POSTGRES_PROGRAMS"):
+        return Path(given)
     programs = _programs()
     if programs is None:
         install("postgresql")

@@ -32,6 +32,9 @@ pub enum EngineError {
         /// The engine's words.
         words: String,
     },
+    /// The one port of this container is held, by another container or program: it has to be made anew with another.
+    #[error("{0}")]
+    PortTaken(String),
     /// Two networks have the name, until the process that made the second has removed it.
     #[error("{0}")]
     NetworkAmbiguous(String),
@@ -66,6 +69,7 @@ impl EngineError {
             Self::Conflict(words) => Self::Conflict(hide(words)),
             Self::PortsExhausted(words) => Self::PortsExhausted(hide(words)),
             Self::PortHeld { port, words } => Self::PortHeld { port, words: hide(words) },
+            Self::PortTaken(words) => Self::PortTaken(hide(words)),
             Self::NetworkAmbiguous(words) => Self::NetworkAmbiguous(hide(words)),
             Self::MountSourceMissing { path, words } => Self::MountSourceMissing { path, words: hide(words) },
             Self::ImageNotFound(words) => Self::ImageNotFound(hide(words)),

@@ -81,6 +81,12 @@ impl PortRange {
         Self { first: port, last: port }
     }
 
+    /// How many ports these are.
+    #[must_use]
+    pub(crate) fn count(self) -> usize {
+        usize::from(self.last.saturating_sub(self.first)) + 1
+    }
+
     /// Whether there is nothing to choose.
     #[must_use]
     pub fn is_one(self) -> bool {

@@ -123,7 +123,8 @@ impl Create {
         match start_on_free_port(engine, container, secrets, bound, ports).await {
             Ok(()) => {}
             // The container is gone, or its network, or that still has a twin: all of it is found or made anew.
-            Err(words @ (EngineError::NotFound(_) | EngineError::NetworkAmbiguous(_))) => {
+            // Or it needs another port than the one that was chosen for it.
+            Err(words @ (EngineError::NotFound(_) | EngineError::NetworkAmbiguous(_) | EngineError::PortTaken(_))) => {
                 self.undo(id, container, secrets).await;
                 return Ok(Made::LostRace(Some(words)));
             }

@@ -25,17 +25,25 @@ pub(super) async fn start_on_free_port(
 ) -> Result<(), EngineError> {
     let began = Instant::now();
     let mut held = HashSet::new();
+    let mut tries = 0;
     loop {
         match engine.start(id, secrets).await {
             Err(EngineError::PortHeld { port, words }) => {
-                let again = port.is_some_and(|port| held.insert(port));
+                tries += 1;
+                // Engine 28 tries ten before it fails, and does not say which: then each may be tried once.
+                let again = port.is_none_or(|port| held.insert(port)) && tries < ports.count();
                 // Where that can be told from here, it is faster than a start for each.
-                let hopeless = held.len() == 1 && engine.locality().holds_all(bind_address, ports).await;
-                if ports.is_one() || !again || hopeless || began.elapsed() > PORTS_TIMEOUT {
+                let hopeless = tries == 1 && engine.locality().holds_all(bind_address, ports).await;
+                if !again || hopeless || began.elapsed() > PORTS_TIMEOUT {
                     return Err(EngineError::PortsExhausted(words));
                 }
                 log::debug!(target: "kosuke_docker::service", "container {id}: {words}");
             }
+            // Whatever an engine says of it: no port of these could be had.
+            Err(EngineError::Refused(words)) if engine.locality().holds_all(bind_address, ports).await => {
+                return Err(EngineError::PortsExhausted(words));
+            }
+            Err(EngineError::PortTaken(words)) if ports.is_one() => return Err(EngineError::PortsExhausted(words)),
             // The engine looks the network up by name at a start, though it was given by id.
             Err(EngineError::NetworkAmbiguous(_)) if began.elapsed() < NETWORK_TIMEOUT => {
                 tokio::time::sleep(POLL).await;

@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import services
 from fake_engine import FakeEngine
 
-REAL = "/var/run/docker.sock"
+REAL = services.socket_path()
 ID = re.compile(r"\b[0-9a-f]{64}\b")
 
 

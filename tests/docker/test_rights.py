@@ -11,8 +11,11 @@ from typing import Any
 
 import hostile
 import pytest
+import services
 from kosuke_docker import DockerService, ProjectFolderError
 from relay import relay
+
+ENGINE = services.socket_path()
 
 OWNER = 1234
 SETUID = [
@@ -121,7 +124,7 @@ async def test_a_folder_that_holds_the_engines_socket_is_refused(
     inside.parent.mkdir()
 
     async def serve(*connection: Any) -> None:
-        await relay(connection, await asyncio.open_unix_connection("/var/run/docker.sock"))
+        await relay(connection, await asyncio.open_unix_connection(ENGINE))
 
     async with await asyncio.start_unix_server(serve, inside):
         monkeypatch.setenv("DOCKER_HOST", f"unix://{inside}")

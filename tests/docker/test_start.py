@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 from kosuke_docker import (
     ContainerConflictError,
     ContainerStartError,
@@ -313,7 +315,9 @@ async def test_a_missing_network_is_made_once(world: Any) -> None:
 
 async def test_a_second_network_of_the_name_that_was_left_behind_is_removed(world: Any) -> None:
     name = f"{world.prefix}twice"
-    for _ in range(2):
+    world.engine.networks.create(name, labels={"kosuke.network": "true"})
+    # Engines refuse the second since 25: there the first is all there can be.
+    with contextlib.suppress(APIError):
         world.engine.networks.create(name, labels={"kosuke.network": "true"})
     world.project(7)
     service = world.service(preview_network=name)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import services
 from kosuke_docker import DockerService, DockerUnavailableError, OperationTimeoutError
 from relay import relay
 from waiting import SECONDS
+
+ENGINE = services.socket_path()
 
 
 class Proxy:
@@ -41,7 +44,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.frozen:
             return
-        engine = await asyncio.open_unix_connection("/var/run/docker.sock")
+        engine = await asyncio.open_unix_connection(ENGINE)
         self._open.add(engine[1])
         await relay((reader, writer), engine)
 

@@ -1,8 +1,9 @@
 """A Docker Engine for tests: what previews need of its API, on a unix socket, in a thread of its own.
 
-States, status codes and messages are those of Engine 20.10. Tests hold calls back (`gate`), make them fail (`fail`), do
-what others do to containers (`exit`, `remove`, `emit_oom`) and look at what was asked (`calls`) and what is there
-(`containers`). A call is written as "POST /containers/create": no version, no query. Patterns are searched in that.
+States, status codes and messages are those of Engine 20.10, but where an attribute says others. Tests hold calls back
+(`gate`), make them fail (`fail`), do what others do to containers (`exit`, `remove`, `emit_oom`) and look at what was
+asked (`calls`) and what is there (`containers`). A call is written as "POST /containers/create": no version, no query.
+Patterns are searched in that.
 """
 
 from __future__ import annotations
@@ -312,6 +313,8 @@ class FakeEngine:
         images: The images that are here.
         serves: Whether containers that are started have a web server on their host port.
         page_status: What that server answers.
+        ports: Whose words and ways it has with ports: those of Engine 20.10, of Engine 28, or podman's.
+        unique_networks: A network's name is given once, as engines do since 25.
         ready_line: What a container says when its server is up.
         silent_logs: Log streams give nothing and do not end: those that follow, or "all".
         tty: Containers are made as with `docker run -t`.
@@ -326,6 +329,8 @@ class FakeEngine:
         self.images = {IMAGE}
         self.serves = True
         self.page_status = 200
+        self.ports: Literal["20.10", "28", "podman"] = "20.10"
+        self.unique_networks = False
         self.ready_line = " ✓ Ready in 5ms"
         self.silent_logs: Literal["none", "follow", "all"] = "none"
         self.tty = False
@@ -462,6 +467,15 @@ class FakeEngine:
 
         async def work() -> None:
             self._log(self.container(name), data, stream)
+
+        self.run(work)
+
+    def create_network(self, name: str) -> None:
+        """Somebody else makes a network."""
+
+        async def work() -> None:
+            network = FakeNetwork(secrets.token_hex(32), name, {})
+            self._networks[network.id] = network
 
         self.run(work)
 
@@ -623,9 +637,10 @@ class FakeEngine:
         return Answer(200, b"OK")
 
     async def _version(self, _: Request) -> Answer:
-        return as_json(
-            {"Version": "20.10.24", "ApiVersion": API_VERSION, "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}
-        )
+        versions = {"Version": "20.10.24", "ApiVersion": API_VERSION, "MinAPIVersion": "1.12"}
+        name = "Podman Engine" if self.ports == "podman" else "Engine"
+        component = {"Name": name, "Version": versions["Version"]}
+        return as_json({**versions, "Os": "linux", "Arch": "amd64", "Components": [component]})
 
     async def _info(self, _: Request) -> Answer:
         states = [container.status for container in self._containers.values()]
@@ -732,6 +747,9 @@ class FakeEngine:
         return as_json([self._network_json(network) for network in found])
 
     async def _create_network(self, request: Request) -> Answer:
+        name = request.json["Name"]
+        if self.unique_networks and any(network.name == name for network in self._networks.values()):
+            raise Refused(409, f"network with name {name} already exists")
         network = FakeNetwork(secrets.token_hex(32), request.json["Name"], request.json.get("Labels") or {})
         self._networks[network.id] = network
         return as_json({"Id": network.id, "Warning": ""}, 201)
@@ -769,6 +787,9 @@ class FakeEngine:
             if mount["Type"] == "bind" and not Path(mount["Source"]).exists():
                 words = f'invalid mount config for type "bind": bind source path does not exist: {mount["Source"]}'
                 raise Refused(400, words)
+        bindings = (body.get("HostConfig") or {}).get("PortBindings") or {}
+        if self.ports == "podman" and "-" in (ports := json.dumps(bindings)):
+            raise Refused(500, f"make cli opts(): strconv.Atoi: parsing {ports}: invalid syntax")
         network = (body.get("HostConfig") or {}).get("NetworkMode") or "default"
         made = FakeContainer(secrets.token_hex(32), name, {**body, "Tty": self.tty or body.get("Tty")}, network)
         self._containers[made.id] = made
@@ -805,17 +826,27 @@ class FakeEngine:
             for binding in wanted:
                 host, text = binding.get("HostIp") or "0.0.0.0", binding["HostPort"]
                 first, _, last = text.partition("-")
-                port = self._free_port(int(first), int(last or first))
-                try:
-                    self._open_port(container, host, port)
-                except OSError:
-                    self._close_ports(container)
-                    raise Refused(
-                        500,
-                        f"driver failed programming external connectivity on endpoint {container.name} (0): Error "
-                        f"starting userland proxy: listen tcp4 {host}:{port}: bind: address already in use",
-                    ) from None
+                # Engine 28 steps over held ports itself, but gives up after so many.
+                for left in reversed(range(10 if self.ports == "28" and last else 1)):
+                    port = self._free_port(int(first), int(last or first))
+                    try:
+                        self._open_port(container, host, port)
+                        break
+                    except OSError:
+                        if left == 0:
+                            self._close_ports(container)
+                            raise Refused(500, self._held(container, host, text, port)) from None
                 container.ports[inside] = (host, port)
+
+    def _held(self, container: FakeContainer, host: str, ports: str, port: int) -> str:
+        if self.ports == "podman":
+            return f"cannot listen on the TCP port: listen tcp4 {host}:{port}: bind: address already in use"
+        words = f"driver failed programming external connectivity on endpoint {container.name} (0): "
+        if self.ports == "28":
+            which = f"{port} for" if "-" in ports else "for"
+            words = f"failed to set up container networking: {words}"
+            return f"{words}failed to bind host port {which} {host}:{ports}:172.30.0.2:3000/tcp: address already in use"
+        return f"{words}Error starting userland proxy: listen tcp4 {host}:{port}: bind: address already in use"
 
     def _free_port(self, first: int, last: int) -> int:
         taken = {port for other in self._containers.values() for _, port in other.ports.values()}

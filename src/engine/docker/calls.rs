@@ -21,6 +21,8 @@ use super::isolation::{Isolations, shared};
 use super::locality::DockerLocality;
 use super::mapping;
 use super::network::Networks;
+use super::podman::{Podman, ProfileFile};
+use super::seccomp;
 use crate::credentials::{RegistryLogin, registry_of};
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
@@ -45,6 +47,7 @@ pub struct DockerEngine {
     client: Arc<Client>,
     networks: Networks,
     isolations: Isolations,
+    podman: Podman,
     locality: DockerLocality,
     /// Asked once: an engine that is set up otherwise is another one.
     keeps_user_ids: OnceCell<bool>,
@@ -56,8 +59,38 @@ impl DockerEngine {
     pub fn new(address: EngineAddress, timeout: Duration) -> Self {
         let client = Arc::new(Client::new(address, timeout));
         let locality = DockerLocality::new(Arc::clone(&client));
-        let (networks, isolations) = (Networks::default(), Isolations::default());
-        Self { networks, isolations, locality, keeps_user_ids: OnceCell::new(), client }
+        Self {
+            networks: Networks::default(),
+            isolations: Isolations::default(),
+            podman: Podman::default(),
+            locality,
+            keeps_user_ids: OnceCell::new(),
+            client,
+        }
+    }
+}
+
+impl DockerEngine {
+    /// `profile`: the seccomp profile as the engine takes it, or where it finds it.
+    async fn make(&self, spec: &ContainerSpec, profile: &str) -> Result<String, EngineError> {
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let body = mapping::body(spec, profile);
+        let call = self.client.call(|docker| async move { docker.create_container(Some(options), body).await });
+        let made = Box::pin(call).await?;
+        for warning in made.warnings {
+            log::debug!(target: "kosuke_docker::engine", "container {}: {warning}", spec.name);
+        }
+        Ok(made.id)
+    }
+
+    async fn make_on_podman(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let profile = match spec.security.refuse_setuid {
+            true => Some(ProfileFile::write(&self.locality).await?),
+            false => None,
+        };
+        let path = profile.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
+        let (spec, _choice) = self.podman.choose_ports(&self.client, &self.locality, spec).await?;
+        self.make(&spec, &path).await
     }
 }
 
@@ -164,21 +197,31 @@ impl Engine for DockerEngine {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
-        let body = mapping::body(spec);
-        let call = self.client.call(|docker| async move { docker.create_container(Some(options), body).await });
-        let made = Box::pin(call).await.map_err(|error| error.hiding(&spec.secrets()))?;
-        for warning in made.warnings {
-            log::debug!(target: "kosuke_docker::engine", "container {}: {warning}", spec.name);
-        }
-        Ok(made.id)
+        let made = if self.podman.is_known() {
+            self.make_on_podman(spec).await
+        } else {
+            match self.make(spec, seccomp::PROFILE).await {
+                Err(EngineError::Refused(_)) if self.podman.is_it(&self.client).await? => {
+                    self.make_on_podman(spec).await
+                }
+                made => made,
+            }
+        };
+        made.map_err(|error| error.hiding(&spec.secrets()))
     }
 
     async fn start(&self, id: &str, secrets: &Secrets) -> Result<(), EngineError> {
         let id = id.to_owned();
-        let call =
-            self.client.call(|docker| async move { docker.start_container(&id, None::<StartContainerOptions>).await });
-        call.await.map_err(|error| error.hiding(secrets))
+        let call = self.client.call_in_turn(self.client.timeout(), |docker| async move {
+            docker.start_container(&id, None::<StartContainerOptions>).await
+        });
+        let started = match call.await {
+            Err(EngineError::PortHeld { words, .. }) if self.podman.is_it(&self.client).await? => {
+                Err(EngineError::PortTaken(words))
+            }
+            started => started,
+        };
+        started.map_err(|error| error.hiding(secrets))
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
@@ -188,7 +231,7 @@ impl Engine for DockerEngine {
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let stopped = self
             .client
-            .call_within(self.client.timeout().saturating_add(grace), |docker| async move {
+            .call_in_turn(self.client.timeout().saturating_add(grace), |docker| async move {
                 docker.stop_container(&id, Some(options)).await
             })
             .await;
@@ -201,7 +244,10 @@ impl Engine for DockerEngine {
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let name = id.to_owned();
-        match self.client.call(|docker| async move { docker.remove_container(&name, Some(options)).await }).await {
+        let call = self.client.call_in_turn(self.client.timeout(), |docker| async move {
+            docker.remove_container(&name, Some(options)).await
+        });
+        match call.await {
             Err(EngineError::NotFound(_)) => Ok(()),
             // Somebody else is removing it: done when it is gone.
             Err(EngineError::Conflict(_)) => {

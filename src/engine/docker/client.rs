@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::address::EngineAddress;
 use super::errors::translate;
+use super::throttle::Throttle;
 use crate::engine::error::EngineError;
 
 /// bollard opens a connection per request and knows no limit: this one keeps us from using up file descriptors.
@@ -22,12 +23,19 @@ pub(super) struct Client {
     timeout: Duration,
     docker: OnceCell<Docker>,
     calls: Semaphore,
+    throttle: Throttle,
 }
 
 impl Client {
     /// `timeout` bounds each call that is not a stream or a pull.
     pub(super) fn new(address: EngineAddress, timeout: Duration) -> Self {
-        Self { address, timeout, docker: OnceCell::new(), calls: Semaphore::new(MAX_CALLS) }
+        Self {
+            address,
+            timeout,
+            docker: OnceCell::new(),
+            calls: Semaphore::new(MAX_CALLS),
+            throttle: Throttle::default(),
+        }
     }
 
     pub(super) fn address(&self) -> &EngineAddress {
@@ -112,6 +120,23 @@ impl Client {
         F: Future<Output = Result<T, BollardError>>,
     {
         self.call_within(self.timeout, send).await
+    }
+
+    /// A call that starts or ends a container.
+    pub(super) async fn call_in_turn<T, F>(
+        &self,
+        timeout: Duration,
+        send: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, BollardError>>,
+    {
+        let docker = tokio::time::timeout(timeout, self.docker()).await;
+        let version = docker.unwrap_or(Err(EngineError::Timeout(timeout)))?.client_version();
+        let _turn = self.throttle.turn(version, timeout).await?;
+        let answer = self.call_within(timeout, send).await;
+        self.throttle.answered(&answer);
+        answer
     }
 
     pub(super) async fn call_within<T, F>(

@@ -1,6 +1,7 @@
 //! Where this process stands in relation to a Docker Engine.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -106,7 +107,9 @@ impl Locality for DockerLocality {
             return false;
         }
         for port in ports.first..=ports.last {
-            if tokio::net::TcpListener::bind((bound, port)).await.is_ok() {
+            let held = tokio::net::TcpListener::bind((bound, port)).await;
+            // An address that this machine does not have is another failure.
+            if !held.is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
                 return false;
             }
         }

@@ -13,7 +13,6 @@ use bollard::models::{
 };
 use secrecy::ExposeSecret;
 
-use super::seccomp;
 use crate::credentials::RegistryLogin;
 use crate::engine::spec::{ContainerSpec, Mount, Publish, Security};
 use crate::engine::streams::{Change, EngineEvent, LogChunk, PullProgress};
@@ -30,7 +29,7 @@ const LOG_FILES: u64 = 3;
 const SCRATCH: &str = "rw,exec,nosuid,nodev,mode=1777";
 
 /// The body of a create.
-pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
+pub(super) fn body(spec: &ContainerSpec, profile: &str) -> ContainerCreateBody {
     let inside = |publish: &Publish| format!("{}/tcp", publish.port);
     ContainerCreateBody {
         image: Some(spec.image.clone()),
@@ -41,12 +40,12 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         user: spec.security.user.clone(),
         // Through the API a binding alone publishes nothing.
         exposed_ports: Some(spec.publish.iter().map(inside).collect()),
-        host_config: Some(host_config(spec)),
+        host_config: Some(host_config(spec, profile)),
         ..Default::default()
     }
 }
 
-fn host_config(spec: &ContainerSpec) -> HostConfig {
+fn host_config(spec: &ContainerSpec, profile: &str) -> HostConfig {
     let (resources, security) = (&spec.resources, &spec.security);
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     let bindings = spec.publish.iter().map(|publish| (format!("{}/tcp", publish.port), Some(vec![binding(publish)])));
@@ -63,7 +62,7 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         pids_limit: resources.pids.map(i64::from),
         ulimits: resources.no_core_dumps.then(|| vec![no_core_dumps()]),
         log_config: resources.log_bytes.map(log_config),
-        security_opt: some(&security_options(security)),
+        security_opt: some(&security_options(security, profile)),
         cap_drop: some(&security.drop_capabilities),
         cap_add: some(&security.add_capabilities),
         readonly_rootfs: security.read_only_root.then_some(true),
@@ -91,13 +90,13 @@ fn log_config(bytes: u64) -> HostConfigLogConfig {
     }
 }
 
-fn security_options(security: &Security) -> Vec<String> {
+fn security_options(security: &Security, profile: &str) -> Vec<String> {
     let mut options = Vec::new();
     if security.no_new_privileges {
         options.push("no-new-privileges".to_owned());
     }
     if security.refuse_setuid {
-        options.push(format!("seccomp={}", seccomp::PROFILE));
+        options.push(format!("seccomp={profile}"));
     }
     options
 }
@@ -326,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_engine_is_asked_for_what_the_spec_says_and_nothing_else() {
-        let bare = body(&ContainerSpec { image: "i".into(), ..ContainerSpec::default() });
+        let bare = body(&ContainerSpec { image: "i".into(), ..ContainerSpec::default() }, "");
         let host = bare.host_config.unwrap_or_default();
         assert_eq!((bare.working_dir, bare.user, host.init, host.memory), (None, None, None, None));
         assert_eq!((host.cap_drop, host.security_opt, host.readonly_rootfs), (None, None, None));
@@ -355,7 +354,7 @@ mod tests {
             },
             ..ContainerSpec::default()
         };
-        let host = body(&spec).host_config.unwrap_or_default();
+        let host = body(&spec, "{}").host_config.unwrap_or_default();
         assert_eq!((host.memory, host.nano_cpus, host.pids_limit), (Some(1 << 30), Some(1_500_000_000), Some(64)));
         assert_eq!((host.init, host.cap_drop), (Some(true), Some(vec!["ALL".to_owned()])));
         assert_eq!((host.memory_swap, host.cpu_shares), (Some(1 << 30), Some(512)));

@@ -2,6 +2,8 @@
 //!
 //! - `calls`: the trait; `client`: the connection and the deadline of each call; `address` and `places`: where the engine is
 //! - `mapping`: bollard's types and ours; `errors`: the engine's words, read there only
+//! - `podman`: what it does not do by itself
+//! - `throttle`: old engines deadlock when many containers start and end at once
 //! - `seccomp`: the system calls that a preview may make
 //! - `network`: networks by name; `isolation`: the previews' own, with the packet filter's `rules`, which `rules_container` sets
 //! - `locality` and `own`: where this process stands in relation to the engine
@@ -16,9 +18,11 @@ mod mapping;
 mod network;
 mod own;
 mod places;
+mod podman;
 mod rules;
 mod rules_container;
 mod seccomp;
+mod throttle;
 
 pub use address::EngineAddress;
 pub use calls::DockerEngine;

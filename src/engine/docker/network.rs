@@ -1,4 +1,4 @@
-//! The network that previews are attached to: found by its name, or made. The engine lets several of one name exist.
+//! The network that previews are attached to: found by its name, or made. Engines below 25 let several of one name exist.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -58,7 +58,9 @@ impl Networks {
             return Ok(found);
         }
         if matches!(name, "bridge" | "host" | "none") {
-            return Err(EngineError::NotFound(format!("the engine has no network {name}")));
+            // podman lists its own network by that name, and does not find it by a filter.
+            let unfiltered = first(&listed(client, name, HashMap::new()).await?);
+            return unfiltered.ok_or_else(|| EngineError::NotFound(format!("the engine has no network {name}")));
         }
         let mut labels = HashMap::from([(LABEL_NETWORK.to_owned(), "true".to_owned())]);
         if let Some(project) = name.strip_suffix("_default") {
@@ -74,9 +76,14 @@ impl Networks {
             enable_ipv6: keeps_apart.then_some(false),
             ..Default::default()
         };
-        let made = client.call(|docker| async move { docker.create_network(request).await }).await?.id;
+        let made = match client.call(|docker| async move { docker.create_network(request).await }).await {
+            Ok(made) => made.id,
+            // An engine that gives a name once (25 and newer, podman): another process was faster.
+            Err(error) if !error.is_no_answer() => return first(&named(client, name).await?).ok_or(error),
+            Err(error) => return Err(error),
+        };
         log::info!(target: "kosuke_docker::engine", "made network {name}");
-        // The engine lets several processes make one name each: the oldest stays, ours goes.
+        // An older engine lets several processes make one name each: the oldest stays, ours goes.
         let oldest = first(&named(client, name).await?);
         let oldest = oldest.ok_or_else(|| EngineError::NotFound(format!("network {name} went away")))?;
         if oldest.id != made {
@@ -156,7 +163,10 @@ async fn remove_second(client: &Client, name: &str, id: String) -> bool {
 }
 
 async fn named(client: &Client, name: &str) -> Result<Vec<Network>, EngineError> {
-    let filters = HashMap::from([("name", vec![name])]);
+    listed(client, name, HashMap::from([("name", vec![name])])).await
+}
+
+async fn listed(client: &Client, name: &str, filters: HashMap<&str, Vec<&str>>) -> Result<Vec<Network>, EngineError> {
     let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
     let mut found = client.call(|docker| async move { docker.list_networks(Some(options)).await }).await?;
     // The engine's filter matches a part of the name.
