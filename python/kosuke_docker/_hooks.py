@@ -78,8 +78,9 @@ async def result(value: Any, name: str, project_id: int | None, seconds: float) 
     """
     if not inspect.isawaitable(value):
         return value
+    deadline = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as deadline:
+        async with deadline:
             return await value
     except TimeoutError:
         if not deadline.expired():
