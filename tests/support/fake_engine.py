@@ -16,6 +16,7 @@ import secrets
 import socket
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -351,6 +352,8 @@ class FakeEngine:
         """In the engine's thread: the connections to web servers."""
         self._accepting: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        # Also those whose last answer nobody reads to its end: a close would wait for that.
+        self._transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._requests: set[asyncio.Task[None]] = set()
         self._failures: list[Failure] = []
         self._gates: list[Gate] = []
@@ -544,9 +547,10 @@ class FakeEngine:
             task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
         await asyncio.gather(*self._accepting)
-        for transport in [*self.pages, *(writer.transport for writer in self._writers)]:
+        for transport in [*self.pages, *self._transports]:
             transport.abort()
         # What was told to close does so in the loop's next round.
+        await asyncio.sleep(0)
         while self.pages:  # noqa: ASYNC110 - the loop itself is waited for
             await asyncio.sleep(0)
 
@@ -561,6 +565,7 @@ class FakeEngine:
         task = asyncio.create_task(self._serve(reader, writer))
         self._requests.add(task)
         self._writers.add(writer)
+        self._transports.add(writer.transport)
 
         def over(task: asyncio.Task[None]) -> None:
             self._requests.discard(task)
