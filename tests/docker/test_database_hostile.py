@@ -111,7 +111,8 @@ async def test_settings_of_the_database_do_not_bind_the_admin(world: Any, server
             continue
         taken.append(setting)
         assert [table.name for table in (await service.database_info(project_id)).tables] == ["mine"], setting
-        await server.fetch(f"ALTER DATABASE {name} RESET {setting}", **outside)
+        # Not each alone: Postgres 18 refuses that for some.
+        await server.fetch(f"ALTER DATABASE {name} RESET ALL", **outside)
     assert {"role", "local_preload_libraries", "default_transaction_read_only", "idle_session_timeout"} <= set(taken)
     for setting in taken:
         value = SETTINGS[setting].format(role=name)
