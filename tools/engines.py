@@ -123,6 +123,10 @@ def _settle(home: Path) -> None:
         f"mount --rbind {groups} /sys/fs/cgroup",
         f"umount --recursive {groups}",
         f"mount --bind {resolvers} /etc/resolv.conf",
+        # podman names its namespaces in /run/netns, and takes its locks from /dev/shm.
+        "mkdir -p /run/netns",
+        "mount -t tmpfs tmpfs /run/netns",
+        "mount -t tmpfs tmpfs /dev/shm",
         "ip link set lo up",
     ):
         subprocess.run(command.split(), check=True)
