@@ -123,6 +123,11 @@ def _settle(home: Path) -> None:
         f"mount --rbind {groups} /sys/fs/cgroup",
         f"umount --recursive {groups}",
         f"mount --bind {resolvers} /etc/resolv.conf",
+        # podman's namespaces, the names that it serves, and its locks: those of other runs are not its own.
+        "mkdir -p /run/netns /run/containers",
+        "mount -t tmpfs tmpfs /run/containers",
+        "mount -t tmpfs tmpfs /run/netns",
+        "mount -t tmpfs tmpfs /dev/shm",
         "ip link set lo up",
     ):
         subprocess.run(command.split(), check=True)

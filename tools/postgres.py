@@ -14,7 +14,7 @@ from pathlib import Path
 import debian
 import services
 
-PROGRAMS = ("initdb", "pg_ctl", "postgres")
+PROGRAMS = ("initdb", "pg_config", "pg_ctl", "postgres")
 
 
 def prepare(suite: str, version: str) -> Path:

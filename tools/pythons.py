@@ -29,7 +29,7 @@ def main() -> int:
         if not pip.exists():
             subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", pip, PIP], check=True)
     inside = Path(folder) / "bin" / "python"
-    command = [inside, pip / "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    command = [str(inside), str(pip / "pip"), "install", "--quiet", "--disable-pip-version-check", *requirements]
     return subprocess.run(command, check=False).returncode
 
 

@@ -169,7 +169,7 @@ def _programs() -> Path | None:
 
 
 def postgres_programs() -> Path:
-    """The folder with initdb and postgres: the one in POSTGRES_PROGRAMS, else the machine's, installed if it is missing."""
+    """The folder with initdb and postgres: POSTGRES_PROGRAMS, else the machine's, installed if it is missing."""
     if given := os.environ.get("POSTGRES_PROGRAMS"):
         return Path(given)
     programs = _programs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import subprocess
 import time
@@ -111,7 +112,9 @@ async def test_settings_of_the_database_do_not_bind_the_admin(world: Any, server
             continue
         taken.append(setting)
         assert [table.name for table in (await service.database_info(project_id)).tables] == ["mine"], setting
-        await server.fetch(f"ALTER DATABASE {name} RESET {setting}", **outside)
+        # Postgres 18 takes some for good: then it stays beside the others.
+        with contextlib.suppress(asyncpg.FeatureNotSupportedError):
+            await server.fetch(f"ALTER DATABASE {name} RESET {setting}", **outside)
     assert {"role", "local_preload_libraries", "default_transaction_read_only", "idle_session_timeout"} <= set(taken)
     for setting in taken:
         value = SETTINGS[setting].format(role=name)

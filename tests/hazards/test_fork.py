@@ -222,6 +222,12 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 and newer warn of every fork of a process with threads: that is what these tests are about."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:This process:DeprecationWarning")
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_fork(fake: Any, run_python: Any, name: str) -> None:
     for project in (7, 8):

@@ -84,10 +84,7 @@ impl DockerEngine {
     }
 
     async fn make_on_podman(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        let profile = match spec.security.refuse_setuid {
-            true => Some(ProfileFile::write(&self.locality).await?),
-            false => None,
-        };
+        let profile = if spec.security.refuse_setuid { Some(ProfileFile::write(&self.locality).await?) } else { None };
         let path = profile.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
         let (spec, _choice) = self.podman.choose_ports(&self.client, &self.locality, spec).await?;
         self.make(&spec, &path).await
