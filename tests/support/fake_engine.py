@@ -831,17 +831,22 @@ class FakeEngine:
             for binding in wanted:
                 host, text = binding.get("HostIp") or "0.0.0.0", binding["HostPort"]
                 first, _, last = text.partition("-")
-                # Engine 28 steps over held ports itself, but gives up after so many.
-                for left in reversed(range(10 if self.ports == "28" and last else 1)):
-                    port = self._free_port(int(first), int(last or first))
-                    try:
-                        self._open_port(container, host, port)
-                        break
-                    except OSError:
-                        if left == 0:
-                            self._close_ports(container)
-                            raise Refused(500, self._held(container, host, text, port)) from None
+                port = self._open_one_of(container, host, text, int(first), int(last or first))
                 container.ports[inside] = (host, port)
+
+    def _open_one_of(self, container: FakeContainer, host: str, text: str, first: int, last: int) -> int:
+        # Engine 28 steps over held ports itself, but gives up after so many.
+        left = 10 if self.ports == "28" and first != last else 1
+        while True:
+            port, left = self._free_port(first, last), left - 1
+            try:
+                self._open_port(container, host, port)
+            except OSError:
+                if left == 0:
+                    self._close_ports(container)
+                    raise Refused(500, self._held(container, host, text, port)) from None
+            else:
+                return port
 
     def _held(self, container: FakeContainer, host: str, ports: str, port: int) -> str:
         if self.ports == "podman":
