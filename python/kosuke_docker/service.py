@@ -194,7 +194,8 @@ class DockerService:
             limits: What the container may use, in place of the settings. One that runs already keeps its own, also
                 over ``restart_preview``. With ``client=`` there are no limits, and these are refused.
             recreate: ``on_drift`` replaces a container that runs with other values than ``env_vars``; its database
-                stays. ``never`` leaves it. With ``client=`` only ``never`` can be used.
+                stays. It is removed first: where the new one cannot be made, none is left. ``never`` leaves it. With
+                ``client=`` only ``never`` can be used.
             on_progress: Called on this loop with each step of the image's pull, if one is needed. May be async. What
                 it raises ends this call, and not those who share the start. Of calls that share a start, only the
                 first one's variables, limits, handler and hooks count.

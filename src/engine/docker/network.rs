@@ -105,8 +105,11 @@ impl Networks {
         };
         let ours = network.labels.is_some_and(|labels| labels.contains_key(LABEL_NETWORK));
         let attached: Vec<String> = network.containers.unwrap_or_default().into_keys().collect();
+        if !ours {
+            return Ok(());
+        }
         for container in &attached {
-            if !ours || is_preview(client, container).await? {
+            if is_preview(client, container).await? {
                 return Ok(());
             }
         }
