@@ -164,7 +164,7 @@ $(BUILD)/lint-env/stamp: $(WHEEL_STAMP) tests/requirements.txt tests/requirement
 
 # The dev profile: it checks a lock file once, and builds in a third of the time.
 $(DENY_BIN):
-	cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev \
+	CARGO_PROFILE_DEV_DEBUG=none cargo install cargo-deny --version $(CARGO_DENY) --locked --profile dev \
 		--root $(TOOLS)/cargo-deny-$(CARGO_DENY) --target-dir $(BUILD)/deny-target
 	rm -rf $(BUILD)/deny-target
 
