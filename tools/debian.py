@@ -67,7 +67,8 @@ def source(suite: str, package: str) -> Path:
             shutil.rmtree(root, ignore_errors=True)
             options, state = _options(suite, "deb-src")
             _run("apt-get", *options, "source", "--download-only", package, folder=state / "archives")
-            [archive] = (state / "archives").glob(f"{package}_*.orig.tar.*[a-z]")
+            # Beside it may be a signature.
+            [archive] = (state / "archives").glob(f"{package}_*.orig.tar.?z")
             root.mkdir(parents=True)
             _run("tar", "--extract", "--file", str(archive), "--strip-components=1", "--directory", str(root))
             done.touch()
