@@ -58,32 +58,14 @@ def links(root: Path, *paths: str) -> Path:
     return folder
 
 
-def source(suite: str, package: str) -> Path:
-    """The folder with the package's source as its authors published it, without Debian's changes; fetched once."""
-    root = HOME / suite / f"{package}-source"
-    done = root / "done"
-    with services.locked(f"debian-{suite}"):
-        if not done.exists():
-            shutil.rmtree(root, ignore_errors=True)
-            options, state = _options(suite, "deb-src")
-            _run("apt-get", *options, "source", "--download-only", package, folder=state / "archives")
-            # Beside it may be a signature.
-            [archive] = (state / "archives").glob(f"{package}_*.orig.tar.?z")
-            root.mkdir(parents=True)
-            _run("tar", "--extract", "--file", str(archive), "--strip-components=1", "--directory", str(root))
-            done.touch()
-    return root
-
-
-def _options(suite: str, kind: str) -> tuple[list[str], Path]:
-    """What makes apt-get work on this suite in a folder of its own, with fresh lists; and that folder."""
+def _fetch(suite: str, packages: tuple[str, ...]) -> list[Path]:
     if shutil.which("apt-get") is None or not KEYS.exists():
         services.stop(f"packages of Debian {suite} need a Debian machine with {KEYS}")
     state = HOME / suite / "apt"
     for folder in ("lists/partial", "archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    (state / "sources").write_text(f"{kind} [signed-by={KEYS}] {MIRROR} {suite} main\n")
+    (state / "sources").write_text(f"deb [signed-by={KEYS}] {MIRROR} {suite} main\n")
     settings = {
         "Dir::Etc::SourceList": state / "sources",
         "Dir::Etc::SourceParts": "-",
@@ -96,21 +78,16 @@ def _options(suite: str, kind: str) -> tuple[list[str], Path]:
         "APT::Sandbox::User": "root",
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    for old in (state / "archives").glob("*.*"):
+    for old in (state / "archives").glob("*.deb"):
         old.unlink()
-    _run("apt-get", *options, "update")
-    return options, state
-
-
-def _fetch(suite: str, packages: tuple[str, ...]) -> list[Path]:
     print(f"fetching {' '.join(packages)} of Debian {suite}", flush=True)
-    options, state = _options(suite, "deb")
+    _run("apt-get", *options, "update")
     _run("apt-get", *options, "install", "--yes", "--download-only", *packages)
     return sorted((state / "archives").glob("*.deb"))
 
 
-def _run(*command: str, folder: Path | None = None) -> None:
+def _run(*command: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         services.stop(f"{' '.join(command)}: {done.stderr or done.stdout}")
