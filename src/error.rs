@@ -72,7 +72,7 @@ pub enum Error {
         source: EngineError,
     },
     /// The engine refused to create or start the container; nothing of the attempt is left.
-    #[error("{preview}: could not {step} the container: {source}")]
+    #[error("{preview}: could not {} the container: {source}", step_words(.step))]
     ContainerStart {
         /// For whom.
         preview: PreviewId,
@@ -177,6 +177,11 @@ pub enum Error {
         /// Whose, where it was for one.
         preview: Option<PreviewId>,
     },
+}
+
+/// A step of a start as a verb.
+fn step_words(step: &'static str) -> &'static str {
+    if step == "network" { "find a network for" } else { step }
 }
 
 /// Why an image is not to be had, in words, before the registry's own.

@@ -17,6 +17,7 @@ import pytest
 from attack import reached
 from docker import DockerClient
 from docker.types import IPAMConfig, IPAMPool
+from kosuke_docker import ContainerStartError
 
 METADATA = "169.254.169.254"
 
@@ -282,3 +283,21 @@ async def test_a_start_that_is_given_up_leaves_no_container_that_sets_rules(worl
     while left := world.engine.containers.list(all=True, filters=of_this, ignore_removed=True):
         assert time.monotonic() < deadline, left
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("isolation", ["auto", "off"])
+@pytest.mark.parametrize("kind", ["internal", "none", "host"])
+async def test_a_network_that_publishes_nothing_is_refused(world: Any, kind: str, isolation: str) -> None:
+    """With a network of their own, too: it reaches the internet, which is not what was asked for."""
+    world.project(7)
+    name = f"{world.prefix}internal" if kind == "internal" else kind
+    made = world.engine.networks.create(name, internal=True) if kind == "internal" else None
+    try:
+        service = world.service(preview_network=name, preview_network_isolation=isolation)
+        with pytest.raises(ContainerStartError, match="publishes no port"):
+            await service.start_preview(7)
+        assert world.containers() == []
+        assert await service.get_preview(7) is None
+    finally:
+        if made is not None:
+            made.remove()

@@ -1,7 +1,7 @@
 //! A network of the previews' own, and the rules that keep what is attached to it away from the engine's machine and its
 //! private networks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const MAX_SERVICES: usize = 64;
 pub(super) struct Isolations {
     /// The rules that this process set last for each interface, and when: services of several deployments share an engine.
     set: Mutex<HashMap<String, (Rules, Instant)>>,
+    /// The services' networks that were looked at, and publish ports.
+    publishing: Mutex<HashSet<String>>,
 }
 
 /// Where a preview finds its peer.
@@ -52,6 +54,7 @@ impl Isolations {
         spec: &NetworkSpec,
         isolation: &Isolation,
     ) -> Result<Attachment, EngineError> {
+        self.refuse_closed(client, networks, &spec.name).await?;
         let network = networks.ensure(client, &isolation.network, true).await?;
         if let Some(open) = network.open {
             let words = format!("the network {} exists and {open}", isolation.network);
@@ -82,6 +85,23 @@ impl Isolations {
                 made: network.made,
             }),
         }
+    }
+
+    /// Who names a network that leads nowhere wants previews to reach nothing: another network would not be what was asked
+    /// for, and on that one nobody could open them.
+    async fn refuse_closed(&self, client: &Client, networks: &Networks, name: &str) -> Result<(), EngineError> {
+        let mut publishing = self.publishing.lock().await;
+        if publishing.contains(name) {
+            return Ok(());
+        }
+        if networks.publishes_nothing(client, name).await? {
+            return Err(EngineError::Refused(format!(
+                "a container on the network {name} publishes no port, so nobody could open the preview: set PREVIEW_NETWORK \
+                 to a bridge network that is not internal"
+            )));
+        }
+        publishing.insert(name.to_owned());
+        Ok(())
     }
 
     /// Forgets what was set: the engine's machine may have been started anew.

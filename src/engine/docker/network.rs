@@ -93,6 +93,12 @@ impl Networks {
         Ok(Found { made: true, ..oldest })
     }
 
+    /// Whether what is attached to the network of this name publishes no port. One that is missing can be made.
+    pub(super) async fn publishes_nothing(&self, client: &Client, name: &str) -> Result<bool, EngineError> {
+        let internal = |network: &Network| network.internal == Some(true);
+        Ok(matches!(name, "host" | "none") || named(client, name).await?.first().is_some_and(internal))
+    }
+
     /// Removes this network, if it is ours and no preview is attached to it: what this project attached beside them goes first.
     pub(super) async fn discard(&self, client: &Client, id: &str) -> Result<(), EngineError> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
