@@ -176,7 +176,7 @@ async def test_a_memory_hog_is_killed_and_told(world: Any, until: Any) -> None:
     await asyncio.to_thread(world.container(7).wait, timeout=60)
     async with asyncio.timeout(30):
         # Engine 28 tells of the OOM kill before the end.
-        while (preview := await service.get_preview(7)) is None or preview.running:
+        while (preview := await service.get_preview(7)) is None or preview.running:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert (preview.phase, preview.exit_code, preview.oom_count) == ("oom_killed", 137, 1)
     assert (await until(service, 8, "ready")).is_responding
