@@ -76,15 +76,11 @@ impl LostDatabase {
 /// What a start asked for, and the container that it found running does not have.
 #[derive(Default)]
 pub(crate) struct Drift {
-    container: String,
-    names: Vec<String>,
+    pub(super) container: String,
+    pub(super) names: Vec<String>,
 }
 
 impl Drift {
-    pub(super) fn new(container: &str, names: Vec<String>) -> Self {
-        Self { container: container.to_owned(), names }
-    }
-
     /// The names of the variables, for this container.
     pub(super) fn names(&self, container: &str) -> &[String] {
         if self.container == container { &self.names } else { &[] }

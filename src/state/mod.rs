@@ -1,7 +1,8 @@
 //! What is remembered about previews: pure, without any I/O. Nothing in here calls the engine, a database or a preview.
 //!
 //! - `store`: everything that is remembered, under one lock; `entry`: what is remembered of one preview
-//! - `lost_database`: that a container's database is gone, which its labels cannot tell
+//! - `lost_database` and `drift`: that a container's database is gone, and what it runs without: its labels cannot tell
+//! - `listeners`: who wants to hear of changes
 //! - `queue`: operations on one preview, one after the other; `shared_start`: one start that many callers wait for
 //! - `run`: what following one run of a container has taught
 //! - `engine_status`: whether the engine answers, and what its events alone tell
@@ -11,9 +12,11 @@
 //! Truth is in the engine: all of this can be lost at any time.
 
 mod changes;
+mod drift;
 mod engine_status;
 mod entry;
 mod interest;
+mod listeners;
 mod lost_database;
 mod names;
 mod ownership;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{CacheEntry, Drift, Ending, Observation, Record};
+use super::entry::{CacheEntry, Ending, Observation, Record};
 use super::interest::Interest;
 use super::names::Names;
 use super::queue::QueuePermit;
@@ -27,18 +27,18 @@ const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// Events that a subscriber may be behind before it gets a gap.
 const EVENTS: usize = 1024;
 
-struct Entries {
-    all: HashMap<PreviewId, CacheEntry>,
+pub(super) struct Entries {
+    pub(super) all: HashMap<PreviewId, CacheEntry>,
     /// When the latest calls began that found nothing: an answer from before must not bring a preview back.
     absent: HashMap<PreviewId, Instant>,
-    names: Names,
+    pub(super) names: Names,
 }
 
 /// See the module.
 pub(crate) struct Store {
-    entries: Mutex<Entries>,
-    snapshots: Snapshots,
-    events: broadcast::Sender<PreviewEvent>,
+    pub(super) entries: Mutex<Entries>,
+    pub(super) snapshots: Snapshots,
+    pub(super) events: broadcast::Sender<PreviewEvent>,
     /// Of which previews somebody wants to hear.
     pub(crate) interest: Interest,
     /// The tokens of starts that failed while the engine was creating their container.
@@ -139,40 +139,10 @@ impl Store {
             self.tell(id, names, entry);
         }
     }
-
-    /// Whether anybody wants to hear of changes.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.events.receiver_count() > 0
-    }
-
-    /// Whether anybody wants to hear of changes, and this preview's app is not paused: then it answers nothing.
-    pub(crate) fn is_watched(&self, id: &PreviewId) -> bool {
-        let entries = lock(&self.entries);
-        let state = entries.all.get(id).and_then(|entry| Some(entry.observation.as_ref()?.workload.state));
-        self.is_heard() && state != Some(State::Paused)
-    }
-
-    /// What changes from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<PreviewEvent> {
-        let Entries { all, names, .. } = &mut *lock(&self.entries);
-        if !self.is_heard() {
-            // Nobody listened: what happened meanwhile is no news.
-            for (id, entry) in all {
-                let now = self.snapshots.preview(id, &names.of(id), entry, None);
-                drop(entry.published.advance(id, now.as_ref()));
-            }
-        }
-        self.events.subscribe()
-    }
 }
 
 // Operations.
 impl Store {
-    /// A start asked for these variables, and found this container running, which has others.
-    pub(crate) fn set_drift(&self, id: &PreviewId, container: &str, names: Vec<String>) {
-        self.change(id, |entry| entry.drift = Drift::new(container, names));
-    }
-
     /// Joins the start at the end of the queue, or opens one: the opener gets a place in the queue and has to run it.
     pub(crate) fn join_start(&self, id: &PreviewId) -> (Waiter, Option<(Leader, QueuePermit)>) {
         let mut entries = lock(&self.entries);
