@@ -29,7 +29,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Finds the network, makes it if it is missing, and keeps what is attached to it apart as far as the engine can.
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError>;
 
-    /// Removes a network that [`Self::ensure_network`] made, if no preview is attached to it. None is no error.
+    /// Removes a network that [`Self::ensure_network`] made, if nothing is attached to it. None is no error.
     async fn discard_network(&self, network: &str) -> Result<(), EngineError>;
 
     /// The engine's machine may have been started anew: what keeps previews apart is made sure of at the next

@@ -48,25 +48,11 @@ pub(super) struct Attempt {
 #[async_trait]
 impl Starter for Attempt {
     async fn start(&self, request: &StartRequest, shared: &SharedStart) -> Result<Started, Error> {
-        let mut last = None;
-        for _ in 0..MAX_RACES {
-            if is_unwanted(&self.context.common, shared) {
-                return Err(Error::abandoned(&request.id));
-            }
-            match self.look(request, shared).await? {
-                Outcome::Started(started) => return Ok(started),
-                Outcome::LostRace(words) => {
-                    last = words.or(last);
-                    tokio::time::sleep(POLL).await;
-                }
-            }
-        }
-        let name = self.context.store().name(&request.id);
-        Err(Error::ContainerStart {
-            preview: request.id.clone(),
-            step: "create",
-            source: last.unwrap_or_else(|| EngineError::Conflict(format!("container {name} comes and goes"))),
-        })
+        // Around all tries: who loses a race to another process finds its preview, which is about to need the network.
+        self.preparation.begin_start();
+        let started = self.try_until_won(request, shared).await;
+        self.preparation.end_start(started.is_ok()).await;
+        started
     }
 
     async fn drift(&self, request: &StartRequest, started: &Started) -> Result<bool, Error> {
@@ -89,6 +75,28 @@ impl Attempt {
         Self { create: Create::new(Arc::clone(&context)), context, preparation, wait }
     }
 
+    async fn try_until_won(&self, request: &StartRequest, shared: &SharedStart) -> Result<Started, Error> {
+        let mut last = None;
+        for _ in 0..MAX_RACES {
+            if is_unwanted(&self.context.common, shared) {
+                return Err(Error::abandoned(&request.id));
+            }
+            match self.look(request, shared).await? {
+                Outcome::Started(started) => return Ok(started),
+                Outcome::LostRace(words) => {
+                    last = words.or(last);
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+        }
+        let name = self.context.store().name(&request.id);
+        Err(Error::ContainerStart {
+            preview: request.id.clone(),
+            step: "create",
+            source: last.unwrap_or_else(|| EngineError::Conflict(format!("container {name} comes and goes"))),
+        })
+    }
+
     async fn look(&self, request: &StartRequest, shared: &SharedStart) -> Result<Outcome, Error> {
         let old = match self.find(request, shared).await? {
             Existing::Running(workload) => {
@@ -100,10 +108,7 @@ impl Attempt {
             Existing::Dead(workload) => Some(workload),
             Existing::Absent => None,
         };
-        self.preparation.begin_start();
-        let made = self.make(request, shared, old).await;
-        self.preparation.end_start(matches!(made, Ok(Outcome::Started(_)))).await;
-        made
+        self.make(request, shared, old).await
     }
 
     /// Whether the container that runs lacks what the caller gives; it is told on the preview.

@@ -543,14 +543,15 @@ class FakeEngine:
             self._server.close()
         for container in self._containers.values():
             self._close_ports(container)
-        for task in list(self._requests):
-            task.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
         await asyncio.gather(*self._accepting)
-        for transport in [*self.pages, *self._transports]:
-            transport.abort()
-        # What was told to close does so in the loop's next round.
-        await asyncio.sleep(0)
+        # A connection that was accepted is made in the loop's next rounds, and what is told to close does so in the next.
+        for _ in range(5):
+            for task in list(self._requests):
+                task.cancel()
+            await asyncio.gather(*self._requests, return_exceptions=True)
+            for transport in [*self.pages, *self._transports]:
+                transport.abort()
+            await asyncio.sleep(0)
         while self.pages:  # noqa: ASYNC110 - the loop itself is waited for
             await asyncio.sleep(0)
 

@@ -154,7 +154,8 @@ impl Engine for DockerEngine {
     }
 
     async fn discard_network(&self, network: &str) -> Result<(), EngineError> {
-        self.networks.discard(&self.client, network).await
+        self.networks.discard(&self.client, network).await;
+        Ok(())
     }
 
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError> {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use bollard::models::{Network, NetworkCreateRequest, NetworkDisconnectRequest};
-use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
+use bollard::models::{Network, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptionsBuilder;
 use tokio::sync::Mutex;
 
 use super::client::Client;
 use super::mapping::parse_time;
 use crate::engine::error::EngineError;
-use crate::id::LABEL_PREVIEW;
 
 /// Label of the networks that we made.
 const LABEL_NETWORK: &str = "kosuke.network";
@@ -99,44 +98,13 @@ impl Networks {
         Ok(matches!(name, "host" | "none") || named(client, name).await?.first().is_some_and(internal))
     }
 
-    /// Removes this network, if it is ours and no preview is attached to it: what this project attached beside them goes first.
-    pub(super) async fn discard(&self, client: &Client, id: &str) -> Result<(), EngineError> {
+    /// Removes this network, if nothing is attached to it. Whoever is may be waiting for a preview of another process.
+    pub(super) async fn discard(&self, client: &Client, id: &str) {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        let asked = id.to_owned();
-        let found =
-            client.call(|docker| async move { docker.inspect_network(&asked, None::<InspectNetworkOptions>).await });
-        let network = match found.await {
-            Err(EngineError::NotFound(_)) => return Ok(()),
-            other => other?,
-        };
-        let ours = network.labels.is_some_and(|labels| labels.contains_key(LABEL_NETWORK));
-        let attached: Vec<String> = network.containers.unwrap_or_default().into_keys().collect();
-        if !ours {
-            return Ok(());
-        }
-        for container in &attached {
-            if is_preview(client, container).await? {
-                return Ok(());
-            }
-        }
-        for container in attached {
-            let (network, request) = (id.to_owned(), NetworkDisconnectRequest { container, force: None });
-            let left = client.call(|docker| async move { docker.disconnect_network(&network, request).await }).await;
-            if !matches!(left, Ok(()) | Err(EngineError::NotFound(_))) {
-                left?;
-            }
-        }
         if remove_second(client, id, id.to_owned()).await {
             log::info!(target: "kosuke_docker::engine", "removed network {id}, which nothing uses");
         }
-        Ok(())
     }
-}
-
-async fn is_preview(client: &Client, container: &str) -> Result<bool, EngineError> {
-    let found = client.inspect(container).await?;
-    let labels = found.and_then(|found| found.config?.labels);
-    Ok(labels.is_some_and(|labels| labels.contains_key(LABEL_PREVIEW)))
 }
 
 fn of_network(network: &Network) -> Option<Found> {
