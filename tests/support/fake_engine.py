@@ -544,7 +544,7 @@ class FakeEngine:
         for container in self._containers.values():
             self._close_ports(container)
         await asyncio.gather(*self._accepting)
-        # A connection that was accepted is made in the loop's next rounds, and what is told to close does so in the next.
+        # What was accepted connects in the loop's next rounds, and what is told to close does so in the one after.
         for _ in range(5):
             for task in list(self._requests):
                 task.cancel()
