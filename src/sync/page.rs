@@ -141,7 +141,7 @@ impl PageProbe {
             self.probe_after(run, pause).await;
             if run.state().phase() == Phase::Unresponsive {
                 pause = retry.min(self.interval);
-                retry *= 2;
+                retry = (retry * 2).min(RETRY_MAX);
             } else {
                 pause = self.interval.max(began.elapsed() * PAUSE_IN_ANSWERS);
                 retry = RETRY_FIRST;

@@ -286,6 +286,8 @@ async fn an_app_that_hangs_is_told_without_being_asked_about() -> Tested {
     world.prober.answer("/", Answer::TooLate);
     assert_eq!(next().await, Some(Phase::Unresponsive));
     assert!(hung.elapsed() <= Duration::from_secs(10));
+    // For hours, too.
+    tokio::time::sleep(Duration::from_secs(7200)).await;
     world.prober.answer("/", Answer::Status(200));
     assert_eq!(next().await, Some(Phase::Ready));
     // Nobody listens any more: nobody asks.
