@@ -11,7 +11,7 @@ from typing import Any
 
 from kosuke_docker.errors import HookReentryError, OperationTimeoutError
 
-ENDLESS_WAITS = {
+WITHIN_THE_OPERATION = {
     "_get_random_port",
     "_get_project_environment",
     "_prepare_container_environment",
@@ -36,7 +36,7 @@ _running: ContextVar[tuple[_Running, ...]] = ContextVar("kosuke_docker_hooks", d
 @contextlib.contextmanager
 def running(core: object, project_id: int | None, name: str) -> Iterator[None]:
     """Marks what is called in the block as called by this hook."""
-    if project_id is None or name not in ENDLESS_WAITS:
+    if project_id is None or name not in WITHIN_THE_OPERATION:
         yield
         return
     hook = _Running(core, project_id, name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Self
 
@@ -47,18 +48,14 @@ class FromEnvironment(BaseModel):
     @classmethod
     def model_validate(cls, *args: Any, **options: Any) -> Self:
         """As pydantic's; a wrong value is a ``SettingsError``."""
-        try:
+        with _one_exception(cls, {}):
             return super().model_validate(*args, **options)
-        except ValidationError as error:
-            raise _settings_error(cls, error, {}) from None
 
     @classmethod
     def model_validate_json(cls, *args: Any, **options: Any) -> Self:
         """As pydantic's; a wrong value is a ``SettingsError``."""
-        try:
+        with _one_exception(cls, {}):
             return super().model_validate_json(*args, **options)
-        except ValidationError as error:
-            raise _settings_error(cls, error, {}) from None
 
 
 def found_in(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -110,10 +107,17 @@ def attributes_of(model: type[BaseModel], source: object) -> dict[str, Any]:
 
 
 def _fill(instance: BaseModel, values: dict[str, Any]) -> None:
-    try:
+    with _one_exception(type(instance), values):
         BaseModel.__init__(instance, **values)
+
+
+@contextlib.contextmanager
+def _one_exception(model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[None]:
+    """A wrong value is a ``SettingsError``, whoever finds it."""
+    try:
+        yield
     except ValidationError as error:
-        raise _settings_error(type(instance), error, values) from None
+        raise _settings_error(model, error, values) from None
 
 
 def _settings_error(model: type[BaseModel], error: ValidationError, values: Mapping[str, Any]) -> SettingsError:

@@ -91,7 +91,8 @@ pub(super) async fn find_role(connection: &Connection, name: &str) -> Result<Opt
     }))
 }
 
-/// How well the role `name` is isolated, and why not better. `closes_others`: the settings ask for that. It counts what the role may connect to now, whoever allowed it.
+/// How well the role `name` is isolated, and why not better. It counts what the role may connect to now, whoever allowed it.
+/// `closes_others`: whether the settings ask for that.
 pub(super) async fn isolation(
     connection: &Connection,
     name: &str,

@@ -27,11 +27,11 @@ where
     let event_loop = GET_RUNNING_LOOP.import(py, "asyncio", "get_running_loop")?.call0()?;
     let awaited = event_loop.call_method0(intern!(py, "create_future"))?;
     let cancelled = CancellationToken::new();
-    let over = Over { cancelled: cancelled.clone(), counted: AtomicBool::new(true) };
+    let done = DoneCallback { cancelled: cancelled.clone(), counted: AtomicBool::new(true) };
     call_began();
-    let over = Bound::new(py, over)?;
-    awaited.call_method1(intern!(py, "add_done_callback"), (&over,))?;
-    let waiting = Waiting { event_loop: event_loop.unbind(), awaited: awaited.clone().unbind(), over: over.unbind() };
+    let done = Bound::new(py, done)?;
+    awaited.call_method1(intern!(py, "add_done_callback"), (&done,))?;
+    let waiting = Waiting { event_loop: event_loop.unbind(), awaited: awaited.clone().unbind(), done: done.unbind() };
     runtime.spawn(async move {
         let future = AssertUnwindSafe(cancelled.run_until_cancelled(future)).catch_unwind();
         let result = match future.await {
@@ -49,7 +49,7 @@ where
 struct Waiting {
     event_loop: Py<PyAny>,
     awaited: Py<PyAny>,
-    over: Py<Over>,
+    done: Py<DoneCallback>,
 }
 
 impl Waiting {
@@ -69,7 +69,7 @@ impl Waiting {
         let told = self.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (settle,));
         if told.is_err() {
             // The loop is closed, and calls nothing back.
-            self.over.get().end();
+            self.done.get().end();
         }
     }
 }
@@ -101,12 +101,12 @@ impl Settle {
 
 /// Hears that the loop has taken in an awaitable's result, or that the caller cancelled it.
 #[pyclass(frozen)]
-struct Over {
+struct DoneCallback {
     cancelled: CancellationToken,
     counted: AtomicBool,
 }
 
-impl Over {
+impl DoneCallback {
     fn end(&self) {
         self.cancelled.cancel();
         if self.counted.swap(false, Ordering::Relaxed) {
@@ -116,7 +116,7 @@ impl Over {
 }
 
 #[pymethods]
-impl Over {
+impl DoneCallback {
     fn __call__(&self, _awaited: &Bound<'_, PyAny>) {
         self.end();
     }

@@ -70,12 +70,12 @@ impl PreviewNetwork {
 
     /// Makes sure of it for a start, in a task: what it has begun is not left half done by a caller that leaves.
     pub(super) async fn attach_for_start(&self) -> Result<Attachment, EngineError> {
-        let (this, starts) = (self.clone(), Arc::clone(&self.starts));
-        let attaching = self.tasks.spawn(async move {
+        let this = self.clone();
+        self.in_task(async move {
             let attachment = this.engine.ensure_network(&this.spec).await?;
             if attachment.made {
                 let unneeded = {
-                    let mut starts = lock(&starts);
+                    let mut starts = lock(&this.starts);
                     starts.made = Some(attachment.network.clone());
                     // Whoever wanted it may have given up meanwhile.
                     starts.unneeded()
@@ -83,15 +83,22 @@ impl PreviewNetwork {
                 discard(this.engine.as_ref(), unneeded).await;
             }
             Ok(attachment)
-        });
-        attaching.await.unwrap_or_else(|_| Err(EngineError::Unreachable("the runtime ended".into())))
+        })
+        .await
     }
 
     /// Makes sure of the network, in a task: what it has begun is not left half done by a caller that leaves.
     pub(super) async fn attach(&self) -> Result<Attachment, EngineError> {
-        let (engine, spec) = (Arc::clone(&self.engine), Arc::clone(&self.spec));
-        let attaching = self.tasks.spawn(async move { engine.ensure_network(&spec).await });
-        attaching.await.unwrap_or_else(|_| Err(EngineError::Unreachable("the runtime ended".into())))
+        let this = self.clone();
+        self.in_task(async move { this.engine.ensure_network(&this.spec).await }).await
+    }
+
+    async fn in_task(
+        &self,
+        attach: impl Future<Output = Result<Attachment, EngineError>> + Send + 'static,
+    ) -> Result<Attachment, EngineError> {
+        let attaching = self.tasks.spawn(attach).await;
+        attaching.unwrap_or_else(|_| Err(EngineError::Unreachable("the runtime ended".into())))
     }
 
     /// Makes sure of it for previews that run: they are kept apart, and reached. A failure is logged: the next start tells it.

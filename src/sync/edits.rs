@@ -92,8 +92,8 @@ enum Scan {
     TooSlow,
 }
 
-/// Looks at the names and times of a tree, folder by folder: one is open at a time, no link is followed, and no file is
-/// opened, which a pipe would never answer.
+/// Looks at the names and times of a tree, folder by folder: one is open at a time, and no file, which a pipe would never
+/// answer. No link is followed, but one that takes a folder's place in that moment: its times are counted, nothing is read.
 fn scan(root: &Path, deadline: Instant) -> Scan {
     let mut fingerprint = Fingerprint::default();
     let Ok(entries) = std::fs::read_dir(root) else { return Scan::Unreadable };
