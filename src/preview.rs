@@ -147,6 +147,22 @@ named! {
 }
 
 named! {
+    /// What went wrong in a browser.
+    BrowserErrorKind {
+        /// An exception that nobody caught.
+        Uncaught = "uncaught",
+        /// A promise that was rejected, and nobody took that.
+        UnhandledRejection = "unhandled_rejection",
+        /// The page's code called `console.error`.
+        Console = "console",
+        /// What the server rendered is not what the browser did.
+        Hydration = "hydration",
+        /// A module or a part of the page could not be loaded.
+        ModuleLoad = "module_load",
+    }
+}
+
+named! {
     /// What a [`PreviewEvent`] tells.
     EventKind {
         /// The preview came into another phase.
@@ -189,6 +205,32 @@ pub struct CompileError {
     pub raw: String,
 }
 
+/// An error in a browser that has the page open, as the dev server passed it on. Its words are those of the page's own code:
+/// they are bounded, and prove nothing. The Python model `BrowserError` has the same fields.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BrowserError {
+    /// What went wrong.
+    pub kind: BrowserErrorKind,
+    /// What the browser said.
+    pub message: String,
+    /// The file, relative to the project's folder, where the dev server named one.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// The column in it, from 1.
+    pub column: Option<u32>,
+    /// How often it was told.
+    pub count: u64,
+    /// When it was told first.
+    #[serde(serialize_with = "seconds")]
+    pub first_at: SystemTime,
+    /// When it was told last.
+    #[serde(serialize_with = "seconds")]
+    pub last_at: SystemTime,
+    /// The path of the page that was open, where that is known.
+    pub page: Option<String>,
+}
+
 /// All that is known about one preview at one moment. The Python model `Preview` has the same fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
@@ -215,6 +257,8 @@ pub struct Preview {
     pub http_status: Option<u16>,
     /// The compile errors that stand.
     pub errors: Vec<CompileError>,
+    /// What went wrong in browsers that have the page open, apart from `errors`: no phase follows from it.
+    pub browser_errors: Vec<BrowserError>,
     /// The exit code, once it ended.
     pub exit_code: Option<i64>,
     /// The last lines of output, once it ended.
@@ -346,6 +390,7 @@ impl Preview {
             is_responding: false,
             http_status: None,
             errors: Vec::new(),
+            browser_errors: Vec::new(),
             exit_code: None,
             last_lines: Vec::new(),
             oom_count: 0,

@@ -23,6 +23,7 @@ from kosuke_docker.errors import (
     SettingsError,
 )
 from kosuke_docker.models import (
+    BrowserError,
     CompileError,
     ContainerInfo,
     DatabaseInfo,
@@ -43,6 +44,7 @@ from kosuke_docker.settings import Settings
 from kosuke_docker.streams import EventStream, LogStream
 
 __all__ = [
+    "BrowserError",
     "CompileError",
     "ContainerConflictError",
     "ContainerInfo",

@@ -128,6 +128,36 @@ class CompileError(BaseModel):
     raw: str = ""
 
 
+class BrowserError(BaseModel):
+    """An error in a browser that has the page open, as the dev server passed it on.
+
+    The words are those of the page's own code: they are shortened, and prove nothing.
+
+    Attributes:
+        kind: ``uncaught``: an exception that nobody caught; ``unhandled_rejection``: of a promise; ``console``: the
+            page's code called ``console.error``; ``hydration``: what the server rendered is not what the browser did;
+            ``module_load``: a part of the page could not be loaded.
+        message: What the browser said.
+        file: The file, relative to the project's folder, None if the dev server named none.
+        line: The line in it, from 1.
+        column: The column in it, from 1.
+        count: How often it was told.
+        first_at: When it was told first, by this machine's clock.
+        last_at: When it was told last.
+        page: The path of the page that was open, None if that is not known.
+    """
+
+    kind: Literal["uncaught", "unhandled_rejection", "console", "hydration", "module_load"]
+    message: str
+    file: Optional[str] = None
+    line: Optional[int] = None
+    column: Optional[int] = None
+    count: int = 1
+    first_at: datetime
+    last_at: datetime
+    page: Optional[str] = None
+
+
 class Preview(BaseModel):
     """All that is known about one preview at one moment.
 
@@ -143,6 +173,8 @@ class Preview(BaseModel):
         is_responding: The health path answered with 2xx.
         http_status: The last HTTP status of the health path, None without an answer.
         errors: The compile errors that stand; after the container ended, those of its output.
+        browser_errors: What went wrong in browsers that have the page open, where the dev server tells. They change
+            neither the phase nor ``compilation_complete``.
         exit_code: The exit code, None until the container ended.
         last_lines: The last 50 lines of output, empty until the container ended.
         oom_count: How often a process of the container was killed for lack of memory, as far as the engine remembers.
@@ -178,6 +210,7 @@ class Preview(BaseModel):
     is_responding: bool = False
     http_status: Optional[int] = None
     errors: List[CompileError] = []
+    browser_errors: List[BrowserError] = []
     exit_code: Optional[int] = None
     last_lines: List[str] = []
     oom_count: int = 0
