@@ -216,6 +216,7 @@ PREVIEW_FIELDS = {
     "is_responding",
     "http_status",
     "errors",
+    "browser_errors",
     "exit_code",
     "last_lines",
     "oom_count",
