@@ -34,6 +34,9 @@ fn after_code(text: &str) -> Option<&str> {
         let code = !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         return (tool || code).then_some(rest.trim_start_matches([':', ' ']));
     }
+    if let Some(rest) = text.strip_prefix("@parcel/") {
+        return rest.split_once(": ").map(|(_, rest)| rest);
+    }
     if let Some(rest) = text.strip_prefix("Error [") {
         return rest.split_once("]: ").map(|(_, rest)| rest);
     }
@@ -64,7 +67,8 @@ pub(super) fn without_position(text: &str) -> (&str, Option<(u32, Option<u32>)>)
 fn position(text: &str) -> Option<(u32, Option<u32>)> {
     let (line, rest) = number(text)?;
     let (column, rest) = number(rest.strip_prefix(':')?)?;
-    rest.is_empty().then_some((line, Some(column)))
+    // A range: `(6:1-6:7)`.
+    (rest.is_empty() || rest.starts_with('-')).then_some((line, Some(column)))
 }
 
 /// Whether the text calls itself an error: `TypeError: x`, `Error [CODE]: x`, `[PARSE_ERROR] x`, `error: x`.
@@ -75,6 +79,7 @@ pub(super) fn names_an_error(text: &str) -> bool {
     (head.len() < text.len() && (named.ends_with("Error") || named == "error" || named == "ERROR"))
         || text.starts_with("Error:")
         || after_code(text).is_some()
+        || text.starts_with("Cause: ")
         || text.starts_with("✘ ")
         || text.starts_with("❌")
 }
