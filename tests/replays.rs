@@ -107,7 +107,8 @@ impl Replay {
             }
         }
         if !wrong.is_empty() {
-            let told = |error: &CompileError| format!("{:?}:{:?} {:?} {}", error.file, error.line, error.kind, error.message);
+            let told =
+                |error: &CompileError| format!("{:?}:{:?} {:?} {}", error.file, error.line, error.kind, error.message);
             wrong.push(format!("told {:?}", errors.iter().map(told).collect::<Vec<_>>()));
         }
         wrong
@@ -205,10 +206,12 @@ fn every_replay_is_told_as_it_was() {
     );
     let mut failed = Vec::new();
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path: &std::path::PathBuf| path.is_dir() || path.extension().is_some_and(|end| end == "json"));
     names.sort();
     for path in names {
         let (steps, expected) = if path.is_dir() {
-            let read = |name: &str| std::fs::read(path.join(name)).ok().map(|text| serde_json::from_slice(&text).unwrap());
+            let read =
+                |name: &str| std::fs::read(path.join(name)).ok().map(|text| serde_json::from_slice(&text).unwrap());
             let (Some(steps), Some(expected)) = (read("steps.json"), read("expected.json")) else { continue };
             (steps, expected)
         } else {

@@ -5,14 +5,53 @@ use crate::preview::{CompileError, ErrorKind};
 
 /// What Node.js has built in: no package of such a name is missing.
 const BUILTINS: &[&str] = &[
-    "assert", "async_hooks", "buffer", "child_process", "cluster", "console", "constants", "crypto", "dgram",
-    "diagnostics_channel", "dns", "domain", "events", "fs", "http", "http2", "https", "inspector", "module", "net", "os",
-    "path", "perf_hooks", "process", "punycode", "querystring", "readline", "repl", "stream", "string_decoder", "sys",
-    "timers", "tls", "trace_events", "tty", "url", "util", "v8", "vm", "wasi", "worker_threads", "zlib",
+    "assert",
+    "async_hooks",
+    "buffer",
+    "child_process",
+    "cluster",
+    "console",
+    "constants",
+    "crypto",
+    "dgram",
+    "diagnostics_channel",
+    "dns",
+    "domain",
+    "events",
+    "fs",
+    "http",
+    "http2",
+    "https",
+    "inspector",
+    "module",
+    "net",
+    "os",
+    "path",
+    "perf_hooks",
+    "process",
+    "punycode",
+    "querystring",
+    "readline",
+    "repl",
+    "stream",
+    "string_decoder",
+    "sys",
+    "timers",
+    "tls",
+    "trace_events",
+    "tty",
+    "url",
+    "util",
+    "v8",
+    "vm",
+    "wasi",
+    "worker_threads",
+    "zlib",
 ];
 
 /// Names that lead into a project, whatever its configuration says: an agent would install a stranger's package.
-const FOLDERS: &[&str] = &["src", "app", "lib", "components", "pages", "utils", "hooks", "server", "public", "assets", "styles"];
+const FOLDERS: &[&str] =
+    &["src", "app", "lib", "components", "pages", "utils", "hooks", "server", "public", "assets", "styles"];
 
 /// A sentence, or None. `project` has what the project itself has by name.
 pub(super) fn advice(error: &CompileError, project: &[String]) -> Option<String> {
@@ -41,9 +80,9 @@ fn package(import: &str) -> Option<&str> {
     let mut words = plain.split('/');
     let valid = |word: &str| {
         word.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-            && word.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
-            })
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.'))
     };
     (words.clone().count() == parts && words.all(valid) && !name.ends_with(".js")).then_some(name)
 }
@@ -75,8 +114,24 @@ mod tests {
             assert!(told(import).is_some_and(|told| told.ends_with(&format!("`npm install {name}`."))), "{import}");
         }
         for import in [
-            "./gone", "/abs", "@/lib/a", "~/a", "#imports", "$lib/a", "src/lib/env", "fs", "node:fs", "fs/promises",
-            "virtual:routes", "astro:content", "modules/a", "@components/Button", "Components/Button", "@alias", "gone.js", "",
+            "./gone",
+            "/abs",
+            "@/lib/a",
+            "~/a",
+            "#imports",
+            "$lib/a",
+            "src/lib/env",
+            "fs",
+            "node:fs",
+            "fs/promises",
+            "virtual:routes",
+            "astro:content",
+            "modules/a",
+            "@components/Button",
+            "Components/Button",
+            "@alias",
+            "gone.js",
+            "",
         ] {
             assert_eq!(told(import), None, "{import}");
         }

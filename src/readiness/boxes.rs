@@ -43,7 +43,10 @@ impl Boxes {
 pub(super) fn is_wrapped(line: &[u8]) -> bool {
     let first = line.first().copied().unwrap_or(b' ');
     let word = &line[..memchr(b' ', line).unwrap_or(line.len())];
-    !first.is_ascii_digit() && !matches!(first, b' ' | b'>' | b'|') && !word.ends_with(b":") && !line.starts_with(b"at ")
+    !first.is_ascii_digit()
+        && !matches!(first, b' ' | b'>' | b'|')
+        && !word.ends_with(b":")
+        && !line.starts_with(b"at ")
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ fn learned(line: &[u8]) -> Option<Box<[u8]>> {
     }
     let end = memmem::find(head, b": ").or_else(|| memmem::find(head, b"| "))? + 2;
     let (name, rest) = (line[..end - 2].trim_ascii_end(), &line[end..]);
-    if name.iter().filter(|byte| **byte == b' ').count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ') {
+    if name.iter().filter(|byte| **byte == b' ').count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ')
+    {
         return None;
     }
     // Of what is led by one word, `error: ` is more than a label.
@@ -85,7 +86,8 @@ fn is_name(byte: u8) -> bool {
 fn begins(rest: &[u8]) -> bool {
     let rest = rest.trim_ascii_start();
     ["> ", "$ ", "▲ Next.js", "VITE v", "➜ ", "- Local:"].iter().any(|start| rest.starts_with(start.as_bytes()))
-        && rest.get(2).is_some_and(|byte| !byte.is_ascii_digit() && *byte != b' ')
+        // The name of a script or a package, not `> Local:` or a frame of code.
+        && (rest[0] != b'>' || rest.get(2).is_some_and(|byte| byte.is_ascii_lowercase() || matches!(byte, b'@' | b'.')))
 }
 
 /// `[INFO]`, which loggers put there.
@@ -108,7 +110,10 @@ mod tests {
             (["web.1   | > next dev", "web.1   | up"], (1, "up")),
             (["[0]   VITE v8.3.8  ready in 269 ms", "[0] up"], (1, "up")),
             (["[web] ", "[web]"], (1, "")),
-            (["6:18:15 PM web.1 |    VITE v8.4.0  ready in 282 ms", "6:18:20 PM web.1 |  6:18:20 PM [vite] x"], (1, " 6:18:20 PM [vite] x")),
+            (
+                ["6:18:15 PM web.1 |    VITE v8.4.0  ready in 282 ms", "6:18:20 PM web.1 |  6:18:20 PM [vite] x"],
+                (1, " 6:18:20 PM [vite] x"),
+            ),
         ] {
             let mut labels = Labels::default();
             labels.strip(lines[0].as_bytes());
@@ -123,6 +128,7 @@ mod tests {
             ["[ERROR] ", "[ERROR] boom"],
             ["Error: ", "Error: boom"],
             ["Cause: > 1 | x", "Cause: x"],
+            ["[ Farm ] > Local:   http://localhost:3000/", "[ Farm ] Error: x"],
             ["> dev", "> next dev"],
             ["[200] / 4ms", "[200] /"],
         ] {

@@ -53,7 +53,10 @@ impl Problem {
 
     /// Whether a server with this problem cannot come to serve or to compile.
     pub(super) fn keeps_from_starting(&self) -> bool {
-        matches!(self, Self::NoScript(_) | Self::NoCommand(_) | Self::NoPackageJson | Self::UnknownOption(_) | Self::OldNode(_))
+        matches!(
+            self,
+            Self::NoScript(_) | Self::NoCommand(_) | Self::NoPackageJson | Self::UnknownOption(_) | Self::OldNode(_)
+        )
     }
 
     /// What to do about it, in one sentence. `port` is the one that the server says it listens on.
@@ -113,12 +116,16 @@ impl Problem {
                 "Permission denied (EACCES): the container's user may not write {path}. Give that user the folder on the \
                  host, or choose the user with PREVIEW_USER."
             ),
-            Self::HeapLimit => "The JavaScript heap is out of memory: V8 reached its own limit and ended the process. Raise \
+            Self::HeapLimit => {
+                "The JavaScript heap is out of memory: V8 reached its own limit and ended the process. Raise \
                                 it with `NODE_OPTIONS=--max-old-space-size=2048`, within PREVIEW_MEMORY."
-                .to_owned(),
-            Self::InBackground => "The dev server put itself into the background because a coding agent's mark is in its \
+                    .to_owned()
+            }
+            Self::InBackground => {
+                "The dev server put itself into the background because a coding agent's mark is in its \
                                    environment: set `ASTRO_DEV_BACKGROUND=1` for the preview."
-                .to_owned(),
+                    .to_owned()
+            }
             Self::RefusedHost(host) => format!(
                 "The dev server refuses the host name \"{host}\": add it to `server.allowedHosts` in its \
                  configuration."

@@ -5,11 +5,34 @@ use super::redact::without_passwords;
 
 /// Words of lines that say what went wrong.
 const WORDS: &[&str] = &[
-    "rror", "ailed", "annot", "can't", "an not", "ould not", "not found", "denied", "invalid", "Invalid", "nsupported", "required",
-    "requires", "missing", "Missing", "fatal", "FATAL", "anic", "refused", "Unknown", "unknown", "xpected", "exception", "Exception",
+    "rror",
+    "ailed",
+    "annot",
+    "can't",
+    "an not",
+    "ould not",
+    "not found",
+    "denied",
+    "invalid",
+    "Invalid",
+    "nsupported",
+    "required",
+    "requires",
+    "missing",
+    "Missing",
+    "fatal",
+    "FATAL",
+    "anic",
+    "refused",
+    "Unknown",
+    "unknown",
+    "xpected",
+    "exception",
+    "Exception",
 ];
 /// How lines start that say no more than that something failed, or are not the app's.
-const NOISE: &[&str] = &["npm ", "at ", "Node.js v", "error Command failed", " ELIFECYCLE", "ELIFECYCLE", "Bun v", "info Visit"];
+const NOISE: &[&str] =
+    &["npm ", "at ", "Node.js v", "error Command failed", " ELIFECYCLE", "ELIFECYCLE", "Bun v", "info Visit"];
 
 /// The line, from the last lines of stderr, or of stdout where stderr is silent. A line with a word of failure counts more
 /// than one that came later.
@@ -50,7 +73,10 @@ mod tests {
             (&["}", "", "10: 0x195e476  [node]"], None),
         ] {
             let told = telling_line(lines.iter().copied());
-            let same = told.as_deref() == expected || expected.is_some_and(|line| line.contains("***") && !told.as_deref().unwrap_or("s3cret").contains("s3cret"));
+            let same = told.as_deref() == expected
+                || expected.is_some_and(|line| {
+                    line.contains("***") && !told.as_deref().unwrap_or("s3cret").contains("s3cret")
+                });
             assert!(same, "{lines:?}: {told:?}");
         }
     }

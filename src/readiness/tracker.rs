@@ -189,8 +189,14 @@ impl Readiness {
         }
         self.confirm(ClearedBy::Rebuilt);
         if self.errors.is_empty() {
-            let error =
-                CompileError { file: None, line: None, column: None, raw: words.clone(), message: words, kind: ErrorKind::Unknown };
+            let error = CompileError {
+                file: None,
+                line: None,
+                column: None,
+                raw: words.clone(),
+                message: words,
+                kind: ErrorKind::Unknown,
+            };
             self.error(error, ClearedBy::Rebuilt);
             if let Some(clearance) = self.clearances.last_mut() {
                 clearance.summary = true;
@@ -202,7 +208,12 @@ impl Readiness {
     fn supersede_problem(&mut self, signal: &Signal) {
         let went_on = matches!(
             signal,
-            Signal::Ready | Signal::Compiling | Signal::Compiled | Signal::Rebuilt | Signal::Answered | Signal::Error(..)
+            Signal::Ready
+                | Signal::Compiling
+                | Signal::Compiled
+                | Signal::Rebuilt
+                | Signal::Answered
+                | Signal::Error(..)
         );
         if went_on && self.problem.as_ref().is_some_and(Problem::keeps_from_starting) {
             self.problem = None;

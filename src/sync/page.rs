@@ -106,8 +106,13 @@ impl PageProbe {
     pub(crate) async fn keep_asking(&self, run: &Run, edits: Edits, is_heard: impl Fn() -> bool) {
         let Some(target) = run.target() else { return std::future::pending().await };
         let mut state = run.watch_state();
-        let mut open =
-            Open { edits, unasked_name: self.public_name.clone(), retry: RETRY_FIRST, unreached: SILENT_POLL, edited: None };
+        let mut open = Open {
+            edits,
+            unasked_name: self.public_name.clone(),
+            retry: RETRY_FIRST,
+            unreached: SILENT_POLL,
+            edited: None,
+        };
         while state.wait_for(|state| state.history_read).await.is_ok() {
             let (settled, up) = {
                 let state = state.borrow_and_update();

@@ -257,7 +257,10 @@ mod tests {
             correct(&root, &mut error);
             assert_eq!((error.file.as_deref(), error.line), (file, corrected), "{told} {raw}");
         }
-        std::fs::write(root.join("tsconfig.json"), "{ // x\n\"paths\": { \"@components/*\": [\"./c/*\"], \"~\": [\".\"] } }")?;
+        std::fs::write(
+            root.join("tsconfig.json"),
+            "{ // x\n\"paths\": { \"@components/*\": [\"./c/*\"], \"~\": [\".\"] } }",
+        )?;
         let names = names(&root);
         for name in ["src", "tsconfig", "@components", "~"] {
             assert!(names.iter().any(|known| known == name), "{name}: {names:?}");

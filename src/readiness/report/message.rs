@@ -28,6 +28,10 @@ pub(super) fn strip(mut text: &str) -> &str {
 /// The text after the code of an error or the name of a tool: `[PARSE_ERROR] `, `TS2322: `, `error TS2322: `,
 /// `[plugin:vite:css] `, `ERROR(TypeScript)  `.
 fn after_code(text: &str) -> Option<&str> {
+    // An exception without a stack: `[Error: The Proxy file must export a function.]`.
+    if let Some(inside) = text.strip_prefix("[Error: ") {
+        return inside.strip_suffix(']');
+    }
     if let Some(inside) = text.strip_prefix('[') {
         let (inside, rest) = inside.split_once(']')?;
         let tool = ["plugin", "vue", "vite", "postcss"].iter().any(|tool| inside.starts_with(tool));

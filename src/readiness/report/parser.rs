@@ -89,7 +89,11 @@ impl<'a> ReportParser<'a> {
     #[inline]
     fn call(&mut self, call: &'a str) {
         self.called = true;
-        if !self.ended && self.call.is_none() && self.stated.is_none_or(|stated| stated.line.is_none()) && !is_foreign(call) {
+        if !self.ended
+            && self.call.is_none()
+            && self.stated.is_none_or(|stated| stated.line.is_none())
+            && !is_foreign(call)
+        {
             self.call = anywhere(call).filter(|place| in_project(place.file).is_some());
         }
     }
@@ -123,7 +127,8 @@ impl<'a> ReportParser<'a> {
                 return None;
             }
             // webpack names the loaders: `./src/App.vue?vue&type=script (./node_modules/babel-loader/...)`.
-            body = if rest.starts_with("(./") { "" } else { strip(rest.trim_start_matches(|c: char| c.is_ascii_digit())) };
+            body =
+                if rest.starts_with("(./") { "" } else { strip(rest.trim_start_matches(|c: char| c.is_ascii_digit())) };
         }
         let (body, position) = without_position(body);
         if let Some((line, column)) = position {
@@ -144,7 +149,7 @@ impl<'a> ReportParser<'a> {
         }
         if let Some(rest) = HEADLINES.strip(body) {
             self.headline.get_or_insert(body);
-            let file = rest.trim_start_matches([':', ' ', '"']).split('"').next().unwrap_or(rest);
+            let file = rest.trim_start_matches([':', ' ', '"', '\'']).split(['"', '\'']).next().unwrap_or(rest);
             if let Some((place, _)) = leading(file, true) {
                 self.state(place);
             }

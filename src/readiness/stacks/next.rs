@@ -33,6 +33,7 @@ pub(super) const STACK: Stack = Stack {
     report: ReportWords {
         continues: &[
             "Import trace",
+            "Expected ",
             "https://",
             "./",
             "../",
@@ -64,6 +65,7 @@ pub(super) const STACK: Stack = Stack {
             "Parsing CSS source code failed",
             "Ecmascript file had an error",
             "Error evaluating Node.js code",
+            "Could not parse module",
         ],
         asides: &["Import trace", "digest", "https://"],
         missing: &["doesn't exist in target module"],

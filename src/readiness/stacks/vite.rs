@@ -113,7 +113,9 @@ fn error<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
 
 fn is_of_tests(importers: &str) -> bool {
     let importers = importers.trim_end_matches(')').split(", ");
-    importers.into_iter().all(|file| ["/tests/", "/test/", "/__tests__/", ".test.", ".spec."].iter().any(|part| file.contains(part)))
+    importers
+        .into_iter()
+        .all(|file| ["/tests/", "/test/", "/__tests__/", ".test.", ".spec."].iter().any(|part| file.contains(part)))
 }
 
 /// The scan lists imports that lead nowhere: `  name (imported by /app/src/App.jsx)`.

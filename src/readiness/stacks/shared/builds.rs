@@ -20,7 +20,14 @@ pub(in super::super) const STACK: Stack = Stack {
     words: WORDS,
     errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Compiled]), read: failed }),
     progress: Some(Rule {
-        groups: Word::bits(&[Word::Compiled, Word::Built, Word::Complete, Word::Bundled, Word::Rebuilt, Word::Building]),
+        groups: Word::bits(&[
+            Word::Compiled,
+            Word::Built,
+            Word::Complete,
+            Word::Bundled,
+            Word::Rebuilt,
+            Word::Building,
+        ]),
         read: built,
     }),
     ..Stack::DEFAULT
@@ -50,7 +57,9 @@ fn failed<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let says = |phrase: &&str| {
         let parts = text.split_once(*phrase);
         // `Build failed with 1 error:` opens a report, and `Module build failed` is of one.
-        parts.is_some_and(|(before, rest)| is_heading(before) && !rest.starts_with(" with") && !rest.starts_with(" (from"))
+        parts.is_some_and(|(before, rest)| {
+            is_heading(before) && !rest.starts_with(" with") && !rest.starts_with(" (from")
+        })
     };
     let failed = words.has(Word::Failed) && FAILURES.iter().any(|phrase| says(&phrase))
         || words.after(Word::Compiled, text).is_some_and(counts_errors);
@@ -79,7 +88,8 @@ fn built<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
         || words.after(Word::Built, text).is_some_and(starts_with_digit)
         || words.has(Word::Complete)
         || words.after(Word::Bundled, text).is_some_and(starts_with_digit)
-        || words.has(Word::Rebuilt) && (text.starts_with("success Re-building") || text.starts_with("success Building dev"));
+        || words.has(Word::Rebuilt)
+            && (text.starts_with("success Re-building") || text.starts_with("success Building dev"));
     if built {
         return Some(Marker::Rebuilt);
     }

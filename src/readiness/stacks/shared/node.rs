@@ -22,9 +22,23 @@ pub(in super::super) const STACK: Stack = Stack {
     progress: Some(Rule { groups: Word::bits(&[Word::Crashed]), read: crashed }),
     report: ReportWords {
         continues: &["Caused by", "Require stack", "- /", "Node.js v"],
-        prefixes: &["Error: ", "Error:", "Uncaught ", "SyntaxError: ", "Cause: ", "CssSyntaxError: ", "tailwindcss: "],
+        prefixes: &[
+            "Error: ",
+            "Error:",
+            "Uncaught ",
+            "Error in renderToReadableStream: ",
+            "SyntaxError: ",
+            "Cause: ",
+            "CssSyntaxError: ",
+            "tailwindcss: ",
+        ],
         asides: &["Node.js v", "- /", "Caused by", "Require stack"],
-        headlines: &["TSError: ⨯ Unable to compile TypeScript", "Unable to compile TypeScript", "MDX compilation failed for file", "Error transforming route file"],
+        headlines: &[
+            "TSError: ⨯ Unable to compile TypeScript",
+            "Unable to compile TypeScript",
+            "MDX compilation failed for file",
+            "Error transforming route file",
+        ],
         missing: &["Cannot find module", "Cannot find package", "ERR_MODULE_NOT_FOUND"],
         thrown: &["TypeError: ", "ReferenceError: ", "RangeError: "],
         json: &["valid JSON", "in JSON at"],
@@ -41,7 +55,12 @@ const PLACES: &[&str] = &["/", "file://", "node:"];
 /// the project cannot run with it, or when the page then fails.
 static REPORT: Format = Format {
     cleared_by: |kind, report| {
-        if kind == ErrorKind::Environment || is_fatal(report) { ClearedBy::Answer } else { ClearedBy::Unconfirmed }
+        let unloadable = report.contains("Failed to load url ");
+        if kind == ErrorKind::Environment || unloadable || is_fatal(report) {
+            ClearedBy::Answer
+        } else {
+            ClearedBy::Unconfirmed
+        }
     },
     strict: true,
     head: 3,
@@ -61,7 +80,8 @@ fn is_fatal(report: &str) -> bool {
 
 fn error<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let place = || PLACES.iter().any(|start| line.printed.starts_with(start)) && is_place(line.text);
-    (words.any([Word::Error, Word::Rejection]) && is_exception(line.printed) || place()).then_some(Marker::Opens(&REPORT))
+    (words.any([Word::Error, Word::Rejection]) && is_exception(line.printed) || place())
+        .then_some(Marker::Opens(&REPORT))
 }
 
 /// `[nodemon] app crashed - waiting for file changes before starting...`, `Failed running 'server.js'` of Node.js.
@@ -72,9 +92,12 @@ fn crashed<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
 
 /// Whether an exception starts at the start of the line. An indented one is the cause of another.
 fn is_exception(printed: &str) -> bool {
+    // React names what it was doing: `Error in renderToReadableStream: Error: ...`.
+    let printed = printed.strip_prefix("Error in ").and_then(|rest| Some(rest.split_once(": ")?.1)).unwrap_or(printed);
     let Some((head, rest)) = printed.strip_prefix("Uncaught ").unwrap_or(printed).split_once(':') else { return false };
     let head = head.strip_suffix(']').and_then(|head| head.split_once(" [")).map_or(head, |(head, _)| head);
-    let named = (head.ends_with("Error") || head == "UnhandledPromiseRejection") && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let named = (head.ends_with("Error") || head == "UnhandledPromiseRejection")
+        && head.bytes().all(|byte| byte.is_ascii_alphanumeric());
     named && (rest.is_empty() || rest.starts_with(' '))
 }
 

@@ -95,7 +95,8 @@ fn problem(text: &str, words: Groups) -> Option<Problem> {
     if words.has(Word::Node) && wants_newer_node(text) {
         return Some(Problem::OldNode(excerpt::message(text.to_owned())));
     }
-    if words.has(Word::Builtin) && (text.contains("requested module 'node:") || text.contains("built-in module: node:")) {
+    if words.has(Word::Builtin) && (text.contains("requested module 'node:") || text.contains("built-in module: node:"))
+    {
         return Some(Problem::OldNode(excerpt::message(text.to_owned())));
     }
     words.has(Word::Denied).then(|| not_writable(text))?
