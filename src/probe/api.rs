@@ -13,13 +13,15 @@ pub struct ProbeTarget {
     pub endpoint: Endpoint,
     /// The path to ask for.
     pub path: String,
+    /// Whether it speaks HTTPS. Its certificate is not checked.
+    pub https: bool,
 }
 
 impl ProbeTarget {
     /// A path at an endpoint.
     #[must_use]
     pub fn new(endpoint: Endpoint, path: &str) -> Self {
-        Self { endpoint, path: path.to_owned() }
+        Self { endpoint, path: path.to_owned(), https: false }
     }
 
     /// A path on the host and port of a URL; None: it is not `http://host:port`.

@@ -1,5 +1,6 @@
-//! [`Prober`] over HTTP. It only ever asks previews, so it knows no proxy and no TLS.
+//! [`Prober`] over HTTP. It only ever asks previews, so it knows no proxy and checks no certificate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,11 @@ use reqwest::header::{HOST, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+
 use super::api::{Answer, ProbeTarget, Prober};
+use crate::tls::EncryptOnly;
 
 const MAX_REDIRECTS: usize = 10;
 /// Bytes of a refusal's page that are read.
@@ -30,6 +35,7 @@ impl HttpProber {
             .redirect(Policy::none())
             // A kept connection would hold a slot of a dev server for nothing, and break when the app restarts.
             .pool_max_idle_per_host(0)
+            .tls_backend_preconfigured(any_certificate()?)
             .user_agent(concat!("kosuke-docker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| error.to_string())?;
@@ -55,7 +61,7 @@ impl HttpProber {
 #[async_trait]
 impl Prober for HttpProber {
     async fn ask(&self, target: &ProbeTarget, timeout: Duration) -> Answer {
-        let base = format!("http://{}", target.endpoint);
+        let base = format!("{}://{}", if target.https { "https" } else { "http" }, target.endpoint);
         let Ok((url, base)) = Url::parse(&base).and_then(|base| Ok((base.join(&target.path)?, base))) else {
             return Answer::NoServer;
         };
@@ -92,11 +98,21 @@ impl Prober for HttpProber {
     }
 }
 
+/// TLS for dev servers, which sign their certificates themselves.
+fn any_certificate() -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let verifier = Arc::new(EncryptOnly::new(provider));
+    let builder = builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(builder.with_no_client_auth())
+}
+
 /// Where a redirect leads, None when it leaves the preview. The server believes that it is `localhost`.
 fn redirect(origin: &Url, current: &Url, location: &str) -> Option<Url> {
     let mut next = current.join(location).ok()?;
     let same_host = next.host_str() == origin.host_str() || next.host_str() == Some("localhost");
-    if next.scheme() != "http" || !same_host || next.port_or_known_default() != origin.port_or_known_default() {
+    if next.scheme() != origin.scheme() || !same_host || next.port_or_known_default() != origin.port_or_known_default()
+    {
         return None;
     }
     next.set_host(origin.host_str()).ok()?;
