@@ -41,6 +41,7 @@ mod stop;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod vite;
 mod wait;
 
 pub use api::{Previews, StartRequest, SweepResult, WaitOptions};
