@@ -1,7 +1,7 @@
 //! What a runner of several tasks puts before each line: `web:dev: ` of turbo, `[web] ` of concurrently and npm-run-all,
 //! `apps/web dev: ` of pnpm, `web: ` of lerna, `web | ` of foreman.
 
-use memchr::{memchr, memchr3, memmem};
+use memchr::{memchr, memchr3_iter, memmem};
 
 /// So many tasks are told apart. The lines of further ones are read as they are.
 pub(super) const MAX_LABELS: usize = 8;
@@ -46,10 +46,18 @@ impl Labels {
     }
 }
 
-/// Whether the line can show a label: it ends after one, or has what an echo or a banner begins with. `▲` and `➜` begin with
-/// the same byte.
+/// Whether the line can show a label: it ends after one, or has what an echo or a banner begins with behind something else.
+/// `▲` and `➜` begin with the same byte.
 fn may_begin(line: &[u8]) -> bool {
-    line.last() == Some(&b' ') || memchr3(b'>', b'$', 0xe2, &line[..line.len().min(MAX_LENGTH)]).is_some()
+    if let [.., b']' | b':' | b'|', b' '] = line {
+        return true;
+    }
+    let head = &line[..line.len().min(MAX_LENGTH)];
+    memchr3_iter(b'>', b'$', 0xe2, head).any(|at| match head[at] {
+        b'$' => at > 2 && head.get(at + 1) == Some(&b' '),
+        b'>' => at > 2 && head[at - 1] == b' ' && head.get(at + 1) == Some(&b' '),
+        _ => at > 2 && head[at - 1] == b' ' && matches!(head.get(at + 1), Some(0x96 | 0x9e)),
+    })
 }
 
 /// The label that the line shows to be one.

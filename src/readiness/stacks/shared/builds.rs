@@ -7,7 +7,8 @@ use super::super::super::stack::{Groups, Rule, Stack, groups};
 
 groups! {
     Word, WORDS:
-    Failed = "ailed" | "Problem writing",
+    Failed = "ailed",
+    Problem = "Problem writing",
     Compiled = "ompiled ",
     Built = "uilt in ",
     Complete = "generation complete",
@@ -18,7 +19,7 @@ groups! {
 
 pub(in super::super) const STACK: Stack = Stack {
     words: WORDS,
-    errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Compiled]), read: failed }),
+    errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Compiled, Word::Problem]), read: failed }),
     progress: Some(Rule {
         groups: Word::bits(&[
             Word::Compiled,
@@ -33,20 +34,9 @@ pub(in super::super) const STACK: Stack = Stack {
     ..Stack::DEFAULT
 };
 
-/// How a line says that a build failed.
-const FAILURES: &[&str] = &[
-    "build failed",
-    "Build failed",
-    "Bundling failed",
-    "bundling failed",
-    "Compilation failed",
-    "compilation failed",
-    "bundle generation failed",
-    "JavaScript bundle failed",
-    "failed Re-building",
-    "failed Building",
-    "Problem writing Eleventy templates",
-];
+/// How a line says that a build failed, up to that word.
+const FAILURES: &[&str] =
+    &["uild failed", "undling failed", "ompilation failed", "bundle generation failed", "JavaScript bundle failed"];
 
 /// Words before the phrase: a mark, a tag, a level, the name of a platform.
 const WORDS_BEFORE: usize = 4;
@@ -54,16 +44,23 @@ const WORDS_BEFORE: usize = 4;
 /// `error   build failed in 0.02s`, `Rspack compiled with 1 error in 11 ms`, `Web Bundling failed 300ms index.js`.
 fn failed<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let text = line.text;
-    let says = |phrase: &&str| {
-        let parts = text.split_once(*phrase);
-        // `Build failed with 1 error:` opens a report, and `Module build failed` is of one.
-        parts.is_some_and(|(before, rest)| {
-            is_heading(before) && !rest.starts_with(" with") && !rest.starts_with(" (from")
-        })
-    };
-    let failed = words.has(Word::Failed) && FAILURES.iter().any(|phrase| says(&phrase))
-        || words.after(Word::Compiled, text).is_some_and(counts_errors);
+    let failed = words.has(Word::Failed) && says_failed(text)
+        || words.after(Word::Compiled, text).is_some_and(counts_errors)
+        || words.has(Word::Problem) && text.ends_with("Problem writing Eleventy templates:");
     failed.then_some(Marker::Failed)
+}
+
+fn says_failed(text: &str) -> bool {
+    if text.starts_with("failed Re-building") || text.starts_with("failed Building") {
+        return true;
+    }
+    let Some((before, rest)) = text.split_once("ailed") else { return false };
+    let said = &text[..before.len() + "ailed".len()];
+    let phrase = FAILURES.iter().find(|phrase| said.ends_with(*phrase));
+    // `Build failed with 1 error:` opens a report, and `Module build failed (from ...)` is of one.
+    phrase.is_some_and(|phrase| is_heading(&said[..said.len() - phrase.len()]))
+        && !rest.starts_with(" with")
+        && !rest.starts_with(" (from")
 }
 
 /// Whether what stands before a phrase is no sentence.
