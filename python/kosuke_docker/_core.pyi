@@ -87,8 +87,8 @@ class Core:
         """
     def verify(self, project_id: object, name: str, since: float | None, path: str, timeout: float) -> Awaitable[bytes]:
         """Whether the newest edit did well, as JSON. `since`: the edit was made after this, in seconds since 1970."""
-    def page_address(self, project_id: object, name: str) -> Awaitable[bytes]:
-        """Where the page can be reached, as JSON."""
+    def page_address(self, project_id: object, name: str, path: str) -> Awaitable[bytes]:
+        """Where the page at this path can be reached, as JSON."""
     def ensure_database(self, project_id: object, session: str | None = None) -> Awaitable[None]:
         """Makes the database of a preview or of a session. A failure is logged, not raised."""
     def drop_database(self, project_id: object, name: str) -> Awaitable[None]:

@@ -32,7 +32,9 @@ def of(told: dict[str, Any], seen: Seen | str, preview: Preview | None, since: d
             verdict.checks.append(VerdictCheck(name=name, detail=seen))
     else:
         verdict.screenshot = seen.screenshot
-        verdict.browser_errors += [error for error in seen.errors if not _is_told(error, verdict.browser_errors)]
+        # A browser that shows a compile error says it once more.
+        own = [] if checks["compiles"].ok is False else seen.errors
+        verdict.browser_errors += [error for error in own if not _is_told(error, verdict.browser_errors)]
         verdict.checks.append(VerdictCheck(name="hydrated", ok=seen.hydrated, detail=seen.hydrated_detail))
         verdict.checks.append(_visible(seen))
         _complete(checks, seen)
@@ -58,6 +60,8 @@ def _new(preview: Preview, known: set[tuple[str | None, int | None]], compiles: 
 
 def _complete(checks: dict[Any, VerdictCheck], seen: Seen) -> None:
     """What a browser that loaded the page tells of what the core could not know."""
+    if checks["compiles"].ok is False:
+        return
     if checks["browser_errors"].ok is None and not seen.errors:
         checks["browser_errors"].ok = True
         checks["browser_errors"].detail = "none in a browser that opened the page"

@@ -96,8 +96,8 @@ class _Errors:
             return
         text, url = message.text, message.location.get("url", "")
         if text.startswith("Failed to load resource"):
-            # What our own proxy refused is no fault of the page.
-            if not url.startswith(f"{self.origin}/"):
+            # What our own proxy refused is no fault of the page, nor is what a browser asks for by itself.
+            if not url.startswith(f"{self.origin}/") or url == f"{self.origin}/favicon.ico":
                 return
             self._add("module_load", f"{text} {url.removeprefix(self.origin)}")
         else:
@@ -178,21 +178,30 @@ class Browser:
             BrowserUnavailableError: There is no browser.
             PageUnavailableError: The page cannot be shown.
         """
-        async with self._open(url, endpoint, path, timeout) as (page, _):
-            await _wait_hydrated(page)
+        async with self._open(url, endpoint, path, timeout) as (page, errors):
+            await _wait_hydrated(page, _HYDRATION_SECONDS)
             await asyncio.sleep(_SETTLE_SECONDS)
+            _refuse_elsewhere(page, errors.origin)
             return await _image(page, full_page)
 
-    async def look(self, url: str, endpoint: tuple[str, int], path: str, *, timeout: float) -> Seen:
+    async def look(self, url: str, endpoint: tuple[str, int], path: str, *, hydration: bool, timeout: float) -> Seen:
         """What a page looks like, whether it runs, and what goes wrong in it.
+
+        Args:
+            url: The preview's address for people.
+            endpoint: The host and port to connect to.
+            path: The page.
+            hydration: Whether to wait for its framework.
+            timeout: Seconds for all of it.
 
         Raises:
             BrowserUnavailableError: There is no browser.
             PageUnavailableError: The page cannot be shown.
         """
         async with self._open(url, endpoint, path, timeout) as (page, errors):
-            hydrated, detail = await _wait_hydrated(page)
+            hydrated, detail = await _wait_hydrated(page, _HYDRATION_SECONDS if hydration else 0)
             await asyncio.sleep(_SETTLE_SECONDS)
+            _refuse_elsewhere(page, errors.origin)
             image = await _image(page, full_page=False)
             return Seen(image, hydrated, detail, is_blank(image), list(errors.found.values()))
 
@@ -257,12 +266,11 @@ def _refuse_elsewhere(page: Page, origin: str) -> None:
         raise PageUnavailableError("the page led away from its preview", operation="browser")
 
 
-async def _wait_hydrated(page: Page) -> tuple[bool | None, str]:
+async def _wait_hydrated(page: Page, seconds: float) -> tuple[bool | None, str]:
     """Whether the page's framework runs, and how that is known."""
-    deadline = asyncio.get_running_loop().time() + _HYDRATION_SECONDS
+    deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        told = await page.evaluate(_FRAMEWORK)
-        name, runs, scripts = told if isinstance(told, list) and len(told) == 3 else (None, False, True)  # noqa: PLR2004
+        name, runs, scripts = await _framework(page)
         if runs:
             return True, f"{name} runs in the page"
         if not scripts:
@@ -272,7 +280,19 @@ async def _wait_hydrated(page: Page) -> tuple[bool | None, str]:
         await asyncio.sleep(_POLL)
     if name is None:
         return None, "no mark of React or Vue: others cannot be told"
-    return False, f"{name} did not start within {_HYDRATION_SECONDS:g} s"
+    return False, f"{name} did not start within {seconds:g} s"
+
+
+async def _framework(page: Page) -> tuple[str | None, bool, bool]:
+    """Which framework's mark the page has, whether that runs, and whether there is any script."""
+    try:
+        told = await page.evaluate(_FRAMEWORK)
+    except PlaywrightError:
+        if page.is_closed():
+            raise
+        return None, False, True  # It was just leaving for another page.
+    known = isinstance(told, list) and len(told) == 3 and isinstance(told[0], str | None)  # noqa: PLR2004
+    return (told[0], told[1] is True, told[2] is True) if known else (None, False, True)
 
 
 async def _image(page: Page, full_page: bool) -> bytes:

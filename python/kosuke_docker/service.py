@@ -580,7 +580,8 @@ class DockerService:
             no_browser = await launch
         finally:
             launch.cancel()
-        seen: Seen | str = no_browser or await self._seen(project_id, page, deadline)
+        compiles = all(check["ok"] is not False for check in told["checks"])
+        seen: Seen | str = no_browser or await self._seen(project_id, page, compiles, deadline)
         preview = await self.get_preview(project_id)
         began = None if moment is None else datetime.fromtimestamp(moment, UTC)
         return _verdict.of(told, seen, preview, began)
@@ -606,7 +607,7 @@ class DockerService:
         page = _arguments.path(path)
         whole, seconds = _arguments.flag("full_page", full_page), _arguments.bounded_seconds(timeout)
         browser = await self._get_browser()
-        url, endpoint = await self._page_address(project_id)
+        url, endpoint = await self._page_address(project_id, page)
         return await browser.screenshot(url, endpoint, page, full_page=whole, timeout=seconds)
 
     async def _get_browser(self) -> Browser:
@@ -628,20 +629,20 @@ class DockerService:
             return str(error)
         return None
 
-    async def _seen(self, project_id: int, path: str, deadline: float) -> Seen | str:
+    async def _seen(self, project_id: int, path: str, hydration: bool, deadline: float) -> Seen | str:
         """What the browser sees of a page, or why it sees nothing."""
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         try:
-            url, endpoint = await self._page_address(project_id)
-            return await (await self._get_browser()).look(url, endpoint, path, timeout=left)
+            url, endpoint = await self._page_address(project_id, path)
+            return await (await self._get_browser()).look(url, endpoint, path, hydration=hydration, timeout=left)
         except (BrowserUnavailableError, PageUnavailableError, PreviewNotFoundError) as error:
             return str(error)
 
-    async def _page_address(self, project_id: int) -> tuple[str, tuple[str, int]]:
+    async def _page_address(self, project_id: int, path: str) -> tuple[str, tuple[str, int]]:
         """The address for people, and the host and port to connect to."""
         core, name = self._attach().core, self._get_container_name(project_id)
         _hooks.refuse_within(core, "screenshot", project_id)
-        told = json.loads(await core.page_address(project_id, name))
+        told = json.loads(await core.page_address(project_id, name, path))
         return told["url"], (told["host"].strip("[]"), told["port"])
 
     async def aclose(self) -> None:

@@ -148,7 +148,7 @@ impl Previews for CompatService {
         refused("a verdict")
     }
 
-    async fn page_address(&self, _id: &PreviewId) -> Result<PageAddress, Error> {
+    async fn page_address(&self, _id: &PreviewId, _path: &str) -> Result<PageAddress, Error> {
         refused("a browser")
     }
 

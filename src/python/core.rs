@@ -249,15 +249,16 @@ impl Core {
         json(py, async move { service.verify(&id, request).await })
     }
 
-    /// Where the page can be reached, as JSON.
+    /// Where the page at this path can be reached, as JSON.
     fn page_address<'py>(
         &self,
         py: Python<'py>,
         project_id: &Bound<'py, PyAny>,
         name: &str,
+        path: String,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
-        json(py, async move { service.page_address(&id).await })
+        json(py, async move { service.page_address(&id, &path).await })
     }
 
     /// Makes the database of a preview or of a session. A failure is logged, not raised.

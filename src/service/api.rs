@@ -258,11 +258,11 @@ pub trait Previews: Send + Sync + 'static {
     /// As for [`Self::check`].
     async fn verify(&self, id: &PreviewId, request: VerifyRequest) -> Result<Verdict, Error>;
 
-    /// Where the page of a preview that runs can be reached.
+    /// Where the page at this path of a preview that runs can be reached.
     ///
     /// # Errors
-    /// [`Error::NoPreview`] also where it does not run; or the engine does not answer.
-    async fn page_address(&self, id: &PreviewId) -> Result<PageAddress, Error>;
+    /// [`Error::NoPreview`] also where it does not run; the path leads elsewhere; or the engine does not answer.
+    async fn page_address(&self, id: &PreviewId, path: &str) -> Result<PageAddress, Error>;
 
     /// A preview's output: the last `tail` lines (None: all that the engine has), and with `follow` what comes, also over
     /// restarts of the container, until it ends or is removed.

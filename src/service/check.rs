@@ -185,7 +185,7 @@ pub(super) fn validate_path(field: &str, path: &str) -> Result<(), Error> {
     Err(Error::InvalidInput { field: field.to_owned(), problem })
 }
 
-fn named(paths: &[String]) -> String {
+pub(super) fn named(paths: &[String]) -> String {
     let more = paths.len().saturating_sub(MAX_NAMED);
     let first = paths[..paths.len() - more].join(", ");
     if more > 0 { format!("{first} and {more} more") } else { first }

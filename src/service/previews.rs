@@ -176,8 +176,8 @@ impl Previews for PreviewService {
         self.verify.call(id, request).await
     }
 
-    async fn page_address(&self, id: &PreviewId) -> Result<PageAddress, Error> {
-        self.verify.page_address(id).await
+    async fn page_address(&self, id: &PreviewId, path: &str) -> Result<PageAddress, Error> {
+        self.verify.page_address(id, path).await
     }
 
     fn logs(&self, id: &PreviewId, follow: bool, tail: Option<u32>) -> LogReader {

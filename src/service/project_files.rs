@@ -12,8 +12,6 @@ use crate::sync::SKIPPED_FOLDERS;
 const MAX_FILES: usize = 5_000;
 const MAX_DEPTH: usize = 32;
 const MAX_TIME: Duration = Duration::from_secs(2);
-/// How many files that changed last are named.
-const MAX_NAMED: usize = 3;
 
 /// See the module.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,15 +38,11 @@ impl ProjectFiles {
         self.files.iter().map(|(_, changed)| *changed).max()
     }
 
-    /// What changed last, with no more than a second between, in words.
-    pub(super) fn newest_names(&self) -> String {
-        let Some(newest) = self.newest() else { return String::new() };
+    /// What changed last, with no more than a second between.
+    pub(super) fn edited(&self) -> Vec<String> {
+        let Some(newest) = self.newest() else { return Vec::new() };
         let recent = |changed: &SystemTime| *changed + Duration::from_secs(1) >= newest;
-        let mut recently = self.files.iter().filter(|(_, changed)| recent(changed)).map(|(path, _)| path.as_str());
-        let named: Vec<_> = recently.by_ref().take(MAX_NAMED).collect();
-        let rest = recently.count();
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        format!("{}{more}", named.join(", "))
+        self.files.iter().filter(|(_, changed)| recent(changed)).map(|(path, _)| path.clone()).collect()
     }
 }
 
@@ -107,7 +101,7 @@ mod tests {
         paths.sort_unstable();
         assert_eq!(paths, ["app/all", "app/blog/page.js", "app/page.js"]);
         assert!(!found.is_cut && found.newest().is_some());
-        assert!(found.newest_names().contains("app/page.js"), "{}", found.newest_names());
+        assert!(found.edited().contains(&"app/page.js".to_owned()), "{:?}", found.edited());
         assert!(walk(&root, Instant::now()).is_cut);
         assert!(walk(&root.join("none"), later()).is_cut);
         for number in 0..=MAX_FILES {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::api::{PageAddress, Verdict, VerdictCheck, VerifyRequest};
-use super::check::{LOG_PAUSE, validate_path};
+use super::check::{LOG_PAUSE, named, validate_path};
 use super::context::Context;
 use super::edit_log::EditLog;
 use super::next_routes::{NextRoutes, Told};
@@ -23,9 +23,9 @@ use crate::state::Run;
 /// milliseconds, but many say nothing of what is broken until they are asked.
 const NOTICE_PAUSE: Duration = Duration::from_millis(500);
 /// And once more, where nothing has been said then: one that polls for edits does so every second or so.
-const SECOND_NOTICE_PAUSE: Duration = Duration::from_millis(1_500);
+const SECOND_NOTICE_PAUSE: Duration = Duration::from_millis(1_200);
 /// How long an error from before the edit may stand when nothing was printed again: mended modules are asked for then.
-const MENDED_PAUSE: Duration = Duration::from_millis(2_200);
+const MENDED_PAUSE: Duration = Duration::from_millis(2_000);
 const MENDED_POLL: Duration = Duration::from_millis(50);
 
 /// See the module.
@@ -40,8 +40,8 @@ pub(super) struct Verify {
 struct Edit {
     /// When the newest file was changed.
     at: Option<SystemTime>,
-    /// The files, in words.
-    files: String,
+    /// The files that were changed last.
+    files: Vec<String>,
     /// Whether no file was changed after the moment that was asked about.
     is_none: bool,
     /// Browser errors count from here on.
@@ -58,7 +58,8 @@ impl Verify {
         Self { context, status, next, prober }
     }
 
-    pub(super) async fn page_address(&self, id: &PreviewId) -> Result<PageAddress, Error> {
+    pub(super) async fn page_address(&self, id: &PreviewId, path: &str) -> Result<PageAddress, Error> {
+        validate_path("path", path)?;
         let missing = || Error::NoPreview { operation: "browser", preview: id.clone() };
         let preview = self.status.call(id, None).await?.ok_or_else(missing)?;
         let run = self.context.store().current_run(id).ok_or_else(missing)?;
@@ -88,11 +89,9 @@ impl Verify {
         let log_start = edit.at.filter(|_| !edit.is_none).unwrap_or(edit.since);
         let patterns = self.context.settings().patterns().unwrap_or_default();
         let mut log = EditLog::since(self.context.engine.as_ref(), run.id(), log_start, patterns);
-        let answer = self.ask_after_notice(&run, &request.path, &edit, &mut log, deadline).await;
-        let told = tokio::time::timeout_at(deadline, self.next.ask(&run, deadline)).await;
+        let (answer, told) = self.ask_after_notice(&run, &request.path, &edit, &mut log, deadline).await;
         let broken = self.ask_for_updated(&run, &log.updated, deadline).await;
         log.read_until(deadline.min(Instant::now() + LOG_PAUSE)).await;
-        let told = told.ok();
         // What is broken now has been told: nothing of it is from before.
         let is_told = !log.errors.is_empty()
             || answer.and_then(Answer::status).is_some_and(|status| status >= 500)
@@ -106,10 +105,10 @@ impl Verify {
         let files = ProjectFiles::of(self.context.settings().projects_dir.join(id.folder())).await;
         let at = files.newest();
         let since = since.or(at).or(preview.started_at).unwrap_or(SystemTime::UNIX_EPOCH);
-        Edit { at, files: files.newest_names(), is_none: at.is_none_or(|at| at < since), since }
+        Edit { at, files: files.edited(), is_none: at.is_none_or(|at| at < since), since }
     }
 
-    /// Asks for the page once the edit was taken in, and again where nothing tells that it was.
+    /// Asks for the page, and Next.js for all routes, once the edit was taken in; and again where nothing tells that it was.
     async fn ask_after_notice(
         &self,
         run: &Run,
@@ -117,8 +116,8 @@ impl Verify {
         edit: &Edit,
         log: &mut EditLog,
         deadline: Instant,
-    ) -> Option<Answer> {
-        let mut answer = None;
+    ) -> (Option<Answer>, Option<Told>) {
+        let (mut answer, mut told) = (None, None);
         for pause in [NOTICE_PAUSE, SECOND_NOTICE_PAUSE] {
             let age = edit.at.and_then(|at| at.elapsed().ok()).unwrap_or_default();
             let left = if edit.is_none { Duration::ZERO } else { pause.saturating_sub(age) };
@@ -127,12 +126,14 @@ impl Verify {
             }
             log.wait_taken_in(deadline.min(Instant::now() + left)).await;
             answer = tokio::time::timeout_at(deadline, self.ask(run, path)).await.ok().flatten();
+            told = tokio::time::timeout_at(deadline, self.next.ask(run, deadline)).await.ok();
             log.wait_taken_in(deadline.min(Instant::now() + LOG_PAUSE)).await;
-            if log.is_taken_in || answer.and_then(Answer::status).is_none_or(|status| status >= 500) {
+            let is_bad = answer.and_then(Answer::status).is_none_or(|status| status >= 500);
+            if log.is_taken_in || is_bad || told.as_ref().is_some_and(|told| names_edit(told, edit)) {
                 break;
             }
         }
-        answer
+        (answer, told)
     }
 
     /// A fresh request for the page. That of the health path is always sent: its answer ends errors.
@@ -192,6 +193,12 @@ fn unknown(preview: &Preview) -> Verdict {
     }
 }
 
+/// Whether an error is in an edited file: the dev server has read it.
+fn names_edit(told: &Told, edit: &Edit) -> bool {
+    let mut files = told.errors.iter().flatten().filter_map(|error| error.file.as_ref());
+    files.any(|file| edit.files.contains(file))
+}
+
 fn verdict(
     preview: &Preview,
     edit: &Edit,
@@ -202,6 +209,7 @@ fn verdict(
     broken: &[String],
 ) -> Verdict {
     let mut errors = preview.errors.clone();
+    let is_taken_in = log.is_taken_in || told.as_ref().is_some_and(|told| names_edit(told, edit));
     let compiles = compiles(&mut errors, log, answer, told, broken);
     let browser_errors: Vec<_> =
         preview.browser_errors.iter().filter(|error| error.last_at >= edit.since).cloned().collect();
@@ -212,7 +220,7 @@ fn verdict(
     let check = |name, (ok, detail)| VerdictCheck { name, ok, detail };
     Verdict {
         checks: vec![
-            check("taken_in", taken_in(edit, log)),
+            check("taken_in", taken_in(edit, is_taken_in)),
             check("compiles", compiles),
             check("answers", answers(path, answer)),
             check("browser_errors", in_browsers),
@@ -225,14 +233,15 @@ fn verdict(
 
 type Finding = (Option<bool>, String);
 
-fn taken_in(edit: &Edit, log: &EditLog) -> Finding {
+fn taken_in(edit: &Edit, is_taken_in: bool) -> Finding {
     if edit.is_none {
         return (None, "no file of the project was changed since then".to_owned());
     }
-    if log.is_taken_in {
-        return (Some(true), format!("the dev server said so after the edit of {}", edit.files));
+    let files = named(&edit.files);
+    if is_taken_in {
+        return (Some(true), format!("the dev server said so after the edit of {files}"));
     }
-    (None, format!("the dev server said nothing after the edit of {}; the page was asked for after it", edit.files))
+    (None, format!("the dev server said nothing after the edit of {files}; the page was asked for after it"))
 }
 
 fn answers(path: &str, answer: Option<Answer>) -> Finding {

@@ -109,13 +109,13 @@ async fn paths_lead_nowhere_else_and_what_does_not_run_is_not_asked() -> Tested 
     let world = ready("▲ Next.js 15.5.29").await?;
     let away = VerifyRequest { since: None, path: "//x".to_owned(), timeout: Duration::from_secs(1) };
     assert!(matches!(world.service.verify(&id(), away).await, Err(Error::InvalidInput { .. })));
-    let address = world.service.page_address(&id()).await?;
+    let address = world.service.page_address(&id(), "/").await?;
     assert_eq!((address.url.as_str(), address.port), ("http://localhost:3000", 3000));
     world.engine.exit(NAME, 1);
     world.until(Phase::Exited).await?;
     let verdict = verify(&world, None).await?;
     let expected = [("taken_in", None), ("compiles", None), ("answers", Some(false)), ("browser_errors", None)];
     assert_eq!(told(&verdict), expected, "{verdict:?}");
-    assert!(matches!(world.service.page_address(&id()).await, Err(Error::NoPreview { .. })));
+    assert!(matches!(world.service.page_address(&id(), "/").await, Err(Error::NoPreview { .. })));
     Ok(())
 }
