@@ -103,7 +103,7 @@ async def test_without_a_preview_and_with_wrong_arguments(world: Any) -> None:
         with pytest.raises(PreviewNotFoundError):
             await call(1)
     wrong: list[Any] = [
-        service.check(1, routes="all"),  # type: ignore[arg-type]
+        service.check(1, routes="all"),
         service.check(1, routes=["//elsewhere"]),
         service.check(1, types="yes"),  # type: ignore[arg-type]
         service.verify(1, since=datetime(2026, 1, 1)),
