@@ -123,7 +123,7 @@ const TABLE: &[Row] = &[
     ("next14-runtime", &["runtime app/page.js:3:21"], false, ""),
     ("next14-t3env", &["environment app/page.js:12:74"], true, "DATABASE_URL"),
     ("next15-build", &["type app/page.tsx:2:9"], true, ""),
-    ("next15-configmissing", &["config next.config.mjs:-:-"], true, ""),
+    ("next15-configmissing", &["config next.config.mjs:-:-"], true, "npm install nope-missing"),
     ("next15-css", &["syntax app/bad.css:1:1"], true, ""),
     ("next15-error", &["syntax app/page.js:1:60"], true, ""),
     ("next15-hot", &["syntax app/page.js:1:60"], false, ""),

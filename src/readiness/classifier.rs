@@ -1,6 +1,9 @@
 //! Turns the bytes of both streams of one container into signals.
 
+use super::boxes::{Boxes, is_wrapped};
+use super::excerpt;
 use super::format::Format;
+use super::labels::{Labels, MAX_LABELS};
 use super::line::Marker;
 use super::lines::LineSplitter;
 use super::patterns::Patterns;
@@ -36,9 +39,7 @@ impl Classifier {
 
     /// Passes on the errors of the reports that are still open. To be called when the output pauses or ends.
     pub fn flush(&mut self, sink: &mut impl FnMut(Signal)) {
-        for stream in 0..self.reports.open.len() {
-            self.reports.close(stream, sink);
-        }
+        self.reports.close_all(sink);
     }
 
     /// Whether the report of an error is open, so that [`Self::flush`] may give signals.
@@ -48,10 +49,15 @@ impl Classifier {
     }
 }
 
-/// The reports of both streams.
+/// A lane for each stream, and for each stream of each task.
+const LANES: usize = 2 * (MAX_LABELS + 1);
+
+/// The reports of all lanes: what one task prints does not end the report of another.
 #[derive(Debug, Default)]
 struct Reports {
-    open: [Option<OpenReport>; 2],
+    labels: Labels,
+    boxes: [Boxes; 2],
+    open: [Option<OpenReport>; LANES],
     /// The last report and its signals. Servers print the same report for every request.
     last: Option<(OpenReport, Vec<Signal>)>,
 }
@@ -59,8 +65,18 @@ struct Reports {
 impl Reports {
     /// Reads a line of one stream.
     fn line(&mut self, patterns: &Patterns, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
+        let (label, line) = self.labels.strip(line);
+        let line = self.boxes[stream].strip(line);
+        let lane = 2 * label + stream;
         // Code and stack traces of an open report quote anything, and no server indents its own lines that far.
-        if let Some(report) = &mut self.open[stream]
+        if let Some(report) = &mut self.open[lane]
+            && self.boxes[stream].is_open()
+            && is_wrapped(line)
+            && report.rejoin(line)
+        {
+            return;
+        }
+        if let Some(report) = &mut self.open[lane]
             && (line.starts_with(b"    ") || is_frame(line))
         {
             report.push_frame(line);
@@ -69,11 +85,11 @@ impl Reports {
         if patterns.error.is_some() || patterns.ready.is_some() {
             let text = lossy(line);
             if patterns.error.as_ref().is_some_and(|error| error.is_match(&text)) {
-                self.open(stream, &OWN_REPORT, line, sink);
+                self.open(lane, &OWN_REPORT, line, sink);
                 return;
             }
             if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&text)) {
-                self.close(stream, sink);
+                self.close(lane, sink);
                 sink(Signal::Ready);
                 return;
             }
@@ -86,39 +102,56 @@ impl Reports {
             text = lossy(line);
             read(&text, words)
         };
-        match (marker, &mut self.open[stream]) {
+        match (marker, &mut self.open[lane]) {
             (None, Some(report)) if report.goes_on(line) => report.push(line),
-            (None, _) => self.close(stream, sink),
-            (Some(Marker::Opens(format)), Some(report)) if report.absorbs(format, line) => report.push(line),
-            (Some(Marker::Opens(format)), _) => self.open(stream, format, line, sink),
-            (Some(marker), _) => self.end(stream, marker, sink),
+            (None, _) => self.close(lane, sink),
+            (Some(Marker::Opens(format)), Some(report)) if report.absorbs(format, line) => report.push_opening(line),
+            (Some(Marker::Opens(format)), _) => self.open(lane, format, line, sink),
+            (Some(Marker::Failed), _) => {
+                // What the other stream told of it comes first.
+                self.close_all(sink);
+                sink(Signal::Failed(excerpt::message(lossy(line.trim_ascii()).into_owned())));
+            }
+            (Some(marker), _) => self.end(lane, marker, sink),
         }
     }
 
     /// Ends the open report with a line that opens no other one.
-    fn end(&mut self, stream: usize, marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
-        let open = &mut self.open[stream];
+    fn end(&mut self, lane: usize, marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
+        let open = &mut self.open[lane];
         if matches!(marker, Marker::Problem(_)) && open.as_ref().is_some_and(|report| report.format.yields_to_problem) {
             *open = None;
         }
-        self.close(stream, sink);
         if matches!(
             marker,
-            Marker::Answered | Marker::Rebuilt | Marker::Checked(_) | Marker::Updated(_) | Marker::Reloaded
+            Marker::Answered
+                | Marker::Rebuilt
+                | Marker::Crashed
+                | Marker::Checked(_)
+                | Marker::Updated(_)
+                | Marker::Reloaded
         ) {
-            // An error that the other stream told before must not come after the signal that clears it.
-            self.close(1 - stream, sink);
+            // An error that another stream told before must not come after the signal that clears it.
+            self.close_all(sink);
+        } else {
+            self.close(lane, sink);
         }
         pass(marker, sink);
     }
 
-    fn open(&mut self, stream: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
-        self.close(stream, sink);
-        self.open[stream] = Some(OpenReport::new(format, line));
+    fn open(&mut self, lane: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
+        self.close(lane, sink);
+        self.open[lane] = Some(OpenReport::new(format, line));
     }
 
-    fn close(&mut self, stream: usize, sink: &mut impl FnMut(Signal)) {
-        let Some(report) = self.open[stream].take() else { return };
+    fn close_all(&mut self, sink: &mut impl FnMut(Signal)) {
+        for lane in 0..LANES {
+            self.close(lane, sink);
+        }
+    }
+
+    fn close(&mut self, lane: usize, sink: &mut impl FnMut(Signal)) {
+        let Some(report) = self.open[lane].take() else { return };
         let signals = match self.last.take() {
             Some((last, signals)) if last.is_like(&report) => signals,
             _ => signals(&report),
@@ -153,6 +186,8 @@ fn pass(marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
         Marker::Compiled => sink(Signal::Compiled),
         Marker::Answered => sink(Signal::Answered),
         Marker::Rebuilt => sink(Signal::Rebuilt),
+        Marker::Crashed => sink(Signal::Crashed),
+        Marker::Next(major, minor) => sink(Signal::Next(major, minor)),
         Marker::Checked(errors) => sink(Signal::Checked(errors)),
         Marker::Updated(paths) => {
             for path in paths.split(", ") {
@@ -163,6 +198,6 @@ fn pass(marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
         }
         Marker::Reloaded => sink(Signal::Updated(None)),
         Marker::Problem(problem) => sink(Signal::Problem(problem)),
-        Marker::Opens(_) | Marker::Ends => {}
+        Marker::Opens(_) | Marker::Failed | Marker::Ends => {}
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Format {
     pub(super) continues_own: fn(&[u8], &[u8]) -> bool,
     /// Whether a line that could open such a report may continue an open one of another format.
     pub(super) continues_other: bool,
+    /// Whether the open report, of which this is the text, takes in what would open one of another format.
+    pub(super) takes_in: fn(&[u8]) -> bool,
     /// Reads all errors of a report at once. None: the report is not of the kind that this function reads.
     pub(super) list: Option<ReadList>,
     /// Whether an error without a place in the project counts, given its kind and the text of the report.
@@ -44,6 +46,7 @@ impl Format {
         head: 0,
         continues_own: |_, _| false,
         continues_other: false,
+        takes_in: |_| false,
         list: None,
         counts_without_place: |_, _| true,
         yields_to_problem: false,

@@ -48,6 +48,12 @@ pub(super) enum Marker<'a> {
     Compiled,
     Answered,
     Rebuilt,
+    /// The process ended, and what watches it lives on.
+    Crashed,
+    /// A build failed.
+    Failed,
+    /// Next.js says its version.
+    Next(u32, u32),
     Checked(u32),
     /// The updated modules, separated by commas.
     Updated(&'a str),

@@ -1,15 +1,19 @@
 //! Pure: output and answers in, readiness out. No I/O, no clock.
 //!
 //! - `lines.rs` splits bytes into lines without escape sequences.
+//! - `labels.rs` takes away what runners of several tasks put before each line.
 //! - `stacks/` has a file for each dev server: its words, rules and reports. `stack.rs`, `line.rs` and `format.rs` are
 //!   what these files are made of. `tables.rs` joins all stacks and reads a line.
 //! - `report/` collects the lines about one error and reads the error from them.
 //! - `classifier.rs` turns all of it into signals.
 //! - `tracker.rs` has [`Readiness`]: what signals and answers add up to.
 
+mod advice;
+mod boxes;
 mod classifier;
 mod excerpt;
 mod format;
+mod labels;
 mod line;
 mod lines;
 mod patterns;
@@ -22,6 +26,7 @@ mod signal;
 mod stack;
 mod stacks;
 mod tables;
+mod telling;
 mod tracker;
 mod words;
 
@@ -31,5 +36,7 @@ pub use patterns::Patterns;
 pub use prepare::prepare;
 pub use problem::Problem;
 pub use redact::without_passwords;
+pub use report::framed_line;
 pub use signal::{ClearedBy, Signal};
+pub use telling::telling_line;
 pub use tracker::Readiness;

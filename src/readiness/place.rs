@@ -46,6 +46,8 @@ fn is_extension(word: &str) -> bool {
             | "graphql"
             | "gql"
             | "pcss"
+            | "gjs"
+            | "gts"
     )
 }
 

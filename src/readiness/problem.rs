@@ -28,17 +28,35 @@ pub enum Problem {
     NoWatchers,
     /// It refuses requests for this host name.
     RefusedHost(String),
+    /// Next.js serves the page to this host, and refuses it the rest: the page never comes to life.
+    NeverHydrates(String),
+    /// The image's Node.js is too old, in the server's own words.
+    OldNode(String),
+    /// The container's user may not write here.
+    NotWritable(String),
+    /// V8 used all the memory that it allows itself.
+    HeapLimit,
+    /// A tool was started by an agent's mark into the background.
+    InBackground,
 }
 
 impl Problem {
     /// Which of two problems is told: the one that nothing else follows from.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::RefusedHost(_) => 0,
+            Self::RefusedHost(_) | Self::NeverHydrates(_) => 0,
             Self::PortMoved { .. } | Self::LocalhostOnly => 1,
             Self::NoWatchers => 2,
             _ => 3,
         }
+    }
+
+    /// Whether a server with this problem cannot come to serve or to compile.
+    pub(super) fn keeps_from_starting(&self) -> bool {
+        matches!(
+            self,
+            Self::NoScript(_) | Self::NoCommand(_) | Self::NoPackageJson | Self::UnknownOption(_) | Self::OldNode(_)
+        )
     }
 
     /// What to do about it, in one sentence. `port` is the one that the server says it listens on.
@@ -87,6 +105,27 @@ impl Problem {
             Self::NoWatchers => "The host's limit of watched files is reached: raise `fs.inotify.max_user_watches` on \
                                  it, or set `CHOKIDAR_USEPOLLING=true`."
                 .to_owned(),
+            Self::NeverHydrates(host) => format!(
+                "Opened as \"{host}\", the page is served and never comes to life: Next.js refuses that host its scripts' \
+                 connection. Open it as localhost, or add \"{host}\" to `allowedDevOrigins` in next.config.js."
+            ),
+            Self::OldNode(words) => {
+                format!("{words} The image's Node.js is too old: set PREVIEW_DEFAULT_IMAGE to one with a newer one.")
+            }
+            Self::NotWritable(path) => format!(
+                "Permission denied (EACCES): the container's user may not write {path}. Give that user the folder on the \
+                 host, or choose the user with PREVIEW_USER."
+            ),
+            Self::HeapLimit => {
+                "The JavaScript heap is out of memory: V8 reached its own limit and ended the process. Raise \
+                                it with `NODE_OPTIONS=--max-old-space-size=2048`, within PREVIEW_MEMORY."
+                    .to_owned()
+            }
+            Self::InBackground => {
+                "The dev server put itself into the background because a coding agent's mark is in its \
+                                   environment: set `ASTRO_DEV_BACKGROUND=1` for the preview."
+                    .to_owned()
+            }
             Self::RefusedHost(host) => format!(
                 "The dev server refuses the host name \"{host}\": add it to `server.allowedHosts` in its \
                  configuration."

@@ -18,6 +18,12 @@ pub enum Signal {
     Answered,
     /// Everything was built without errors. Printed by servers whose log is the only source of truth.
     Rebuilt,
+    /// The app ended, and what watches its files lives on.
+    Crashed,
+    /// A build failed, in the server's own words: whatever is broken stands, also if no report of it could be read.
+    Failed(String),
+    /// The dev server is Next.js, of this major and minor version.
+    Next(u32, u32),
     /// A type check ended with this number of errors. Errors that it did not print again are fixed.
     Checked(u32),
     /// Vite sent an update of this module to the browser. With None, it reloads the whole page.
@@ -41,6 +47,8 @@ pub enum ClearedBy {
     Rebuilt,
     /// The next type check.
     Checked,
+    /// A good answer to a request that was sent after an edit: the server goes on with the old code, and tells no success.
+    Edited,
     /// An exception that counts as an error only when the page is then answered with a 500; then as [`Self::Answer`].
     Unconfirmed,
 }

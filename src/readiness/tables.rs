@@ -50,8 +50,8 @@ pub(super) enum KindWord {
 
 impl KindWord {
     /// The bit of the group in what [`KIND_WORDS`] finds.
-    pub(super) fn bit(self) -> u64 {
-        1 << self as u64
+    pub(super) fn bit(self) -> u128 {
+        1 << self as u32
     }
 }
 
@@ -74,14 +74,14 @@ const WORD_LISTS: [&[&[&str]]; STACKS.len() + 1] = {
 const WORD_GROUPS: usize = count(&WORD_LISTS);
 
 /// The bit of a line that starts as one of [`STARTS`].
-const STARTS_BIT: u64 = 1 << 63;
-const _: () = assert!(WORD_GROUPS < 63, "the last bit is of the starts");
+const STARTS_BIT: u128 = 1 << 127;
+const _: () = assert!(WORD_GROUPS < 127, "the last bit is of the starts");
 
 /// A rule, and where the groups of its stack begin among those of all stacks.
 #[derive(Clone, Copy)]
 struct PlacedRule {
     /// The groups of which a line must contain a word, among those of all stacks.
-    groups: u64,
+    groups: u128,
     offset: usize,
     read: for<'a> fn(&Line<'a>, Groups) -> Option<Marker<'a>>,
 }
@@ -117,7 +117,7 @@ const fn rules() -> [PlacedRule; RULE_COUNT] {
         while stack < STACKS.len() {
             if let Some(Rule { groups, read }) = rule(stack, stage) {
                 let starts = if stage == 1 && !STACKS[stack].starts.is_empty() { STARTS_BIT } else { 0 };
-                rules[count] = PlacedRule { groups: groups << offset | starts, offset, read };
+                rules[count] = PlacedRule { groups: (groups as u128) << offset | starts, offset, read };
                 count += 1;
             }
             offset += STACKS[stack].words.len();
@@ -129,13 +129,13 @@ const fn rules() -> [PlacedRule; RULE_COUNT] {
 }
 
 /// Which rules read a line with a word of a group, one bit for each: most lines have words of one or two.
-static RULES_OF: [u64; 64] = {
-    let mut of = [0; 64];
+static RULES_OF: [u64; 128] = {
+    let mut of = [0; 128];
     let mut at = 0;
     while at < RULE_COUNT {
         let mut bit = 0;
-        while bit < 64 {
-            of[bit] |= (RULES[at].groups >> bit & 1) << at;
+        while bit < 128 {
+            of[bit] |= ((RULES[at].groups >> bit & 1) as u64) << at;
             bit += 1;
         }
         at += 1;
@@ -146,7 +146,7 @@ const _: () = assert!(RULE_COUNT <= 64, "a rule needs a bit");
 
 /// Which words of the stacks a line contains, one bit for each group. Without any, the line means nothing.
 #[derive(Clone, Copy)]
-pub(super) struct LineWords(u64);
+pub(super) struct LineWords(u128);
 
 impl LineWords {
     pub(super) fn of(line: &[u8]) -> Self {
@@ -157,6 +157,12 @@ impl LineWords {
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
+}
+
+/// The groups of one stack: it has fewer than 64.
+#[expect(clippy::cast_possible_truncation, reason = "the rest is of other stacks")]
+fn low(groups: u128) -> u64 {
+    groups as u64
 }
 
 /// What a line means, where it means anything. The words are those of the line.
@@ -170,7 +176,7 @@ pub(super) fn read(printed: &str, words: LineWords) -> Option<Marker<'_>> {
     }
     while rules != 0 {
         let rule = &RULES[rules.trailing_zeros() as usize];
-        if let Some(marker) = (rule.read)(&line, Groups(words.0 >> rule.offset)) {
+        if let Some(marker) = (rule.read)(&line, Groups(low(words.0 >> rule.offset))) {
             return Some(marker);
         }
         rules &= rules - 1;

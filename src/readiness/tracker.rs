@@ -1,5 +1,8 @@
 //! What the signals and the answers of one container add up to.
 
+use std::collections::VecDeque;
+
+use super::advice::advice;
 use super::problem::Problem;
 use super::signal::{ClearedBy, Signal};
 use crate::preview::{CompileError, ErrorKind};
@@ -18,8 +21,18 @@ pub struct Readiness {
     /// What stands, in the order in which it was first printed, and beside it what is known of each.
     errors: Vec<CompileError>,
     clearances: Vec<Clearance>,
-    /// Exceptions that nobody marked: errors only if the page is then answered with a 500.
-    unconfirmed: Vec<(CompileError, u64)>,
+    /// Exceptions that nobody marked, the last ones: errors only if the page is then answered with a 500, if the build
+    /// fails, or if the process ends.
+    unconfirmed: VecDeque<(CompileError, u64)>,
+    /// The last build failed: what is told of it stands until a build succeeds.
+    build_failed: bool,
+    /// Something is being built.
+    building: bool,
+    /// The event at which an edit was last noticed.
+    edited: u64,
+    next: Option<(u32, u32)>,
+    /// The names at the top of the project's folder, and what its configuration calls parts of it.
+    project: Vec<String>,
     /// Counts what bears on errors: what was printed, and when modules were mended.
     events: u64,
     /// The last event at which a module was mended.
@@ -40,6 +53,10 @@ struct Clearance {
     at: u64,
     round: u64,
     checks: u64,
+    /// It only says that a build failed. Any error that could be read takes its place.
+    summary: bool,
+    /// The module is served at another address than its own, or by none.
+    unserved: bool,
 }
 
 impl Readiness {
@@ -51,12 +68,16 @@ impl Readiness {
     /// Takes in a signal; tells whether it was the first sign that the server is up.
     pub fn signal(&mut self, signal: Signal) -> bool {
         let was_up = self.is_up();
+        self.supersede_problem(&signal);
         match signal {
             Signal::Ready => self.ready = true,
             Signal::Listening(port) => self.listening(port),
-            Signal::Compiling => self.round += 1,
+            Signal::Compiling => {
+                self.building = true;
+                self.round += 1;
+            }
             Signal::Compiled => {
-                self.ready = true;
+                (self.ready, self.building) = (true, false);
                 self.round += 1;
             }
             Signal::Answered => {
@@ -64,10 +85,13 @@ impl Readiness {
                 self.answer(200, self.events);
             }
             Signal::Rebuilt => {
-                self.ready = true;
+                (self.ready, self.building, self.build_failed) = (true, false, false);
                 self.round += 1;
                 self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Rebuilt);
             }
+            Signal::Crashed => self.confirm(ClearedBy::Answer),
+            Signal::Failed(words) => self.failed(words),
+            Signal::Next(major, minor) => self.next = Some((major, minor)),
             Signal::Checked(errors) => {
                 let checks = self.checks;
                 self.keep(|_, clearance| {
@@ -76,11 +100,16 @@ impl Readiness {
                 self.checks += 1;
             }
             Signal::Updated(path) => self.updated(path.as_deref()),
+            // What is told after a build failed is why.
+            Signal::Error(error, cleared_by) if self.build_failed && cleared_by.is_of_a_build() => {
+                self.error(error, ClearedBy::Rebuilt);
+            }
             Signal::Error(error, ClearedBy::Unconfirmed) => {
                 self.events += 1;
-                if self.unconfirmed.len() < MAX_ERRORS {
-                    self.unconfirmed.push((error, self.events));
+                if self.unconfirmed.len() == MAX_ERRORS {
+                    self.unconfirmed.pop_front();
                 }
+                self.unconfirmed.push_back((error, self.events));
             }
             Signal::Error(error, cleared_by) => self.error(error, cleared_by),
             Signal::Problem(problem) => {
@@ -103,22 +132,102 @@ impl Readiness {
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
             (self.ready, self.answered) = (true, true);
-            self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Answer || clearance.at > mark);
+            let edited = if self.edited <= mark { self.edited } else { 0 };
+            let building = self.building;
+            self.keep(|_, clearance| match clearance.cleared_by {
+                ClearedBy::Answer => clearance.at > mark,
+                ClearedBy::Edited => clearance.at > edited,
+                _ if clearance.unserved => clearance.at > edited,
+                // Some servers have no word for a build that succeeded.
+                _ => !clearance.summary || building || clearance.at > edited,
+            });
             self.unconfirmed.retain(|(_, at)| *at > mark);
             return;
         }
+        (self.ready, self.answered) = (true, false);
         // The page shows what is broken: from now on its good answer tells that nothing is.
         for clearance in self.clearances.iter_mut().filter(|clearance| clearance.cleared_by.is_module()) {
             clearance.cleared_by = ClearedBy::Answer;
         }
+        self.confirm(ClearedBy::Answer);
+    }
+
+    /// A file of the project was edited: a request that is sent from now on shows what came of it.
+    pub fn edited(&mut self) {
+        self.events += 1;
+        self.edited = self.events;
+    }
+
+    /// The process ended. What it said last counts.
+    pub fn ended(&mut self) {
+        self.confirm(ClearedBy::Answer);
+    }
+
+    /// Exceptions that nobody marked count. One without a place is told only where nothing else is: any program prints
+    /// exceptions that it caught.
+    fn confirm(&mut self, cleared_by: ClearedBy) {
+        let mut bare = None;
         for (error, _) in std::mem::take(&mut self.unconfirmed) {
-            self.error(error, ClearedBy::Answer);
+            if error.file.is_some() {
+                self.error(error, cleared_by);
+            } else {
+                bare = Some(error);
+            }
+        }
+        if let (Some(error), true) = (bare, self.clearances.iter().all(|clearance| clearance.summary)) {
+            self.error(error, cleared_by);
+        }
+    }
+
+    fn failed(&mut self, words: String) {
+        (self.build_failed, self.building) = (true, false);
+        self.events += 1;
+        for clearance in &mut self.clearances {
+            if clearance.cleared_by.is_module() {
+                clearance.cleared_by = ClearedBy::Rebuilt;
+            }
+        }
+        self.confirm(ClearedBy::Rebuilt);
+        if self.errors.is_empty() {
+            let error = CompileError {
+                file: None,
+                line: None,
+                column: None,
+                raw: words.clone(),
+                message: words,
+                kind: ErrorKind::Unknown,
+            };
+            self.error(error, ClearedBy::Rebuilt);
+            if let Some(clearance) = self.clearances.last_mut() {
+                clearance.summary = true;
+            }
+        }
+    }
+
+    /// A server that came to serve, or to compile, was not stopped by what was said before.
+    fn supersede_problem(&mut self, signal: &Signal) {
+        let went_on = matches!(
+            signal,
+            Signal::Ready
+                | Signal::Compiling
+                | Signal::Compiled
+                | Signal::Rebuilt
+                | Signal::Answered
+                | Signal::Error(..)
+        );
+        if went_on && self.problem.as_ref().is_some_and(Problem::keeps_from_starting) {
+            self.problem = None;
         }
     }
 
     /// Takes in the status of an answer to a request for [`Self::broken_module`], sent at `mark`.
     pub fn module_answer(&mut self, status: u16, mark: u64) {
         let Some(asked) = self.broken_module().map(str::to_owned) else { return };
+        if status == 404 {
+            for clearance in self.clearances.iter_mut().filter(|clearance| clearance.address.as_ref() == Some(&asked)) {
+                clearance.unserved = true;
+            }
+        }
         // A module that was mended meanwhile left another one in its place, which was not asked for.
         if status == 200 && self.mended <= mark {
             self.mend(|clearance| clearance.at <= mark && clearance.address.as_ref() == Some(&asked));
@@ -159,6 +268,18 @@ impl Readiness {
         &self.errors
     }
 
+    /// The version of Next.js, where the server is that and said so: major and minor.
+    #[must_use]
+    pub fn next_version(&self) -> Option<(u32, u32)> {
+        self.next
+    }
+
+    /// Says what the project itself has by name: the entries of its folder, and the aliases of its configuration. No package
+    /// is told to be missing that is one of them.
+    pub fn know_project(&mut self, names: Vec<String>) {
+        self.project = names;
+    }
+
     /// The port that the server says it listens on, if it said.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
@@ -175,7 +296,7 @@ impl Readiness {
                 "The dev server listens on port {port}, the preview expects {expected}: start it with \
                  `--port {expected}`, or set the preview's port to {port}."
             )),
-            (None, None) => self.errors.iter().find_map(advice),
+            (None, None) => self.errors.iter().find_map(|error| advice(error, &self.project)),
         }
     }
 
@@ -196,7 +317,10 @@ impl Readiness {
 
     fn updated(&mut self, path: Option<&str>) {
         self.mend(|clearance| match (path, &clearance.path) {
-            (Some(path), Some(broken)) => path == broken,
+            // Vite counts from the folder that it runs in, which may be a part of a larger project.
+            (Some(path), Some(broken)) => {
+                path == broken || clearance.unserved && path.starts_with('/') && broken.ends_with(path)
+            }
             // Nuxt says so for a component that is still broken, too.
             (None, Some(_)) => clearance.cleared_by != ClearedBy::Component,
             (_, None) => true,
@@ -231,7 +355,8 @@ impl Readiness {
             }
             _ => (path.clone(), path),
         };
-        let new = Clearance { cleared_by, path, address, at, round, checks };
+        let new = Clearance { cleared_by, path, address, at, round, checks, summary: false, unserved: false };
+        self.keep(|_, clearance| !clearance.summary);
         if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
             self.errors[known].take_in(error);
             // Once the page has shown the error, its answer clears it.
@@ -247,7 +372,7 @@ impl Readiness {
                     ClearedBy::Rebuilt | ClearedBy::Checked => clearance.round < round,
                     // One at a time is told of a module.
                     ClearedBy::Module | ClearedBy::Component => file && known.line.is_some() && error.line.is_some(),
-                    ClearedBy::Answer | ClearedBy::Unconfirmed => file && clearance.round < round,
+                    ClearedBy::Answer | ClearedBy::Unconfirmed | ClearedBy::Edited => file && clearance.round < round,
                 };
             let syntax = file && known.kind == ErrorKind::Syntax && error.kind == ErrorKind::Syntax;
             !replaced && !syntax
@@ -262,6 +387,11 @@ impl Readiness {
 impl ClearedBy {
     fn is_module(self) -> bool {
         matches!(self, Self::Module | Self::Component)
+    }
+
+    /// Whether an error after a failed build may be of that build.
+    fn is_of_a_build(self) -> bool {
+        matches!(self, Self::Module | Self::Answer | Self::Unconfirmed)
     }
 }
 
@@ -300,25 +430,7 @@ fn is_same(one: &CompileError, other: &CompileError) -> bool {
 }
 
 /// The name that a message quotes first.
-fn quoted(message: &str) -> Option<&str> {
+pub(super) fn quoted(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once(" '").or_else(|| message.split_once(" \""))?;
     rest.split(['\'', '"']).next()
-}
-
-/// What to do about an error that no change of code mends.
-fn advice(error: &CompileError) -> Option<String> {
-    if error.kind == ErrorKind::Environment {
-        return Some(format!("Give the preview the environment variable that it misses: {}.", error.message));
-    }
-    if error.kind != ErrorKind::ModuleNotFound {
-        return None;
-    }
-    let quoted = quoted(&error.message)?;
-    let package = !quoted.is_empty()
-        && !quoted.starts_with(['.', '/', '~', '#'])
-        && !quoted.starts_with("@/")
-        && !quoted.contains(' ');
-    let parts = if quoted.starts_with('@') { 2 } else { 1 };
-    let name = quoted.split('/').take(parts).collect::<Vec<_>>().join("/");
-    package.then(|| format!("The package \"{name}\" is not installed: add it with `npm install {name}`."))
 }

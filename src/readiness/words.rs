@@ -5,24 +5,39 @@ use std::borrow::Cow;
 /// The finder compares so many bytes at the start of each word first, and the whole word where they match.
 const HEAD: usize = 4;
 
-/// The finder keeps one bit for each word.
-const MAX_WORDS: usize = 64;
+/// The finder keeps one bit for each head. Words with the same head share it.
+const MAX_HEADS: usize = 64;
+const MAX_WORDS: usize = 96;
 
-/// Finds many words in one pass, also where they overlap. It keeps one bit for each word: an automaton must know its
+/// No further word.
+const NONE: u8 = u8::MAX;
+
+/// Finds many words in one pass, also where they overlap. It keeps one bit for each head: an automaton must know its
 /// state before it takes the next byte, and takes half as long again.
 #[derive(Debug)]
 pub(super) struct Finder {
-    /// The words, and a bit for each group that a word belongs to.
-    words: [(&'static str, u64); MAX_WORDS],
-    /// For each byte at each position of the head, the words that have it there. A word of three bytes takes any fourth.
+    words: [Word; MAX_WORDS],
+    /// The first word of each head.
+    first: [u8; MAX_HEADS],
+    /// For each byte at each position of the head, the heads that have it there. A word of three bytes takes any fourth.
     heads: [[u64; 256]; HEAD],
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    text: &'static str,
+    /// A bit for each group that the word belongs to.
+    groups: u128,
+    /// The next word with the same head.
+    next: u8,
+}
+
 impl Finder {
-    /// Takes at most 64 groups, and at most 64 different words of three bytes or more.
+    /// Takes at most 128 groups, and at most 96 different words of three bytes or more, with at most 64 different heads.
     pub(super) const fn new(groups: &[&[&'static str]]) -> Self {
-        assert!(groups.len() <= 64, "the finder takes at most 64 groups");
-        let mut finder = Self { words: [("", 0); MAX_WORDS], heads: [[0; 256]; HEAD] };
+        assert!(groups.len() <= 128, "the finder takes at most 128 groups");
+        let none = Word { text: "", groups: 0, next: NONE };
+        let mut finder = Self { words: [none; MAX_WORDS], first: [NONE; MAX_HEADS], heads: [[0; 256]; HEAD] };
         let mut group = 0;
         while group < groups.len() {
             let mut index = 0;
@@ -38,32 +53,52 @@ impl Finder {
     const fn add(&mut self, word: &'static str, group: usize) {
         assert!(word.len() >= HEAD - 1, "a word is too short for the finder");
         let mut index = 0;
-        while index < MAX_WORDS && !self.words[index].0.is_empty() && !is_same(self.words[index].0, word) {
+        while index < MAX_WORDS && !self.words[index].text.is_empty() && !is_same(self.words[index].text, word) {
             index += 1;
         }
-        assert!(index < MAX_WORDS, "the finder takes at most 64 different words");
-        self.words[index] = (word, self.words[index].1 | 1 << group);
+        assert!(index < MAX_WORDS, "the finder takes at most 96 different words");
+        if self.words[index].text.is_empty() {
+            let head = self.head_of(word);
+            self.words[index] = Word { text: word, groups: 0, next: self.first[head] };
+            #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 255 words")]
+            let first = index as u8;
+            self.first[head] = first;
+        }
+        self.words[index].groups |= 1 << group;
+    }
+
+    /// The head of a word: one that another word has, or a new one.
+    const fn head_of(&mut self, word: &'static str) -> usize {
+        let mut head = 0;
+        while head < MAX_HEADS && self.first[head] != NONE {
+            if has_head(self.words[self.first[head] as usize].text, word) {
+                return head;
+            }
+            head += 1;
+        }
+        assert!(head < MAX_HEADS, "the finder takes at most 64 different heads");
         let mut at = 0;
         while at < HEAD {
             let mut byte = 0;
             while byte < 256 {
                 if at >= word.len() || word.as_bytes()[at] as usize == byte {
-                    self.heads[at][byte] |= 1 << index;
+                    self.heads[at][byte] |= 1 << head;
                 }
                 byte += 1;
             }
             at += 1;
         }
+        head
     }
 
     /// The groups that the text contains a word of, one bit for each.
-    pub(super) fn find(&self, text: &[u8]) -> u64 {
+    pub(super) fn find(&self, text: &[u8]) -> u128 {
         let mut found = 0;
         let mut look = |a: u8, b: u8, c: u8, d: u8, at: usize| {
             let [first, second, third, fourth] = &self.heads;
-            let words = first[usize::from(a)] & second[usize::from(b)] & third[usize::from(c)] & fourth[usize::from(d)];
-            if words != 0 {
-                found |= self.groups(words, &text[at..]);
+            let heads = first[usize::from(a)] & second[usize::from(b)] & third[usize::from(c)] & fourth[usize::from(d)];
+            if heads != 0 {
+                found |= self.groups(heads, &text[at..]);
             }
         };
         for (at, head) in text.windows(HEAD).enumerate() {
@@ -77,20 +112,36 @@ impl Finder {
         found
     }
 
-    /// The groups of those of the words that the text starts with.
+    /// The groups of the words with one of the heads that the text starts with.
     // Called rarely. Inlined, it would take registers that the loop needs.
     #[inline(never)]
-    fn groups(&self, mut words: u64, text: &[u8]) -> u64 {
+    fn groups(&self, mut heads: u64, text: &[u8]) -> u128 {
         let mut groups = 0;
-        while words != 0 {
-            let (word, of) = self.words[words.trailing_zeros() as usize];
-            if text.starts_with(word.as_bytes()) {
-                groups |= of;
+        while heads != 0 {
+            let mut at = self.first[heads.trailing_zeros() as usize];
+            while let Some(word) = self.words.get(usize::from(at)) {
+                if text.starts_with(word.text.as_bytes()) {
+                    groups |= word.groups;
+                }
+                at = word.next;
             }
-            words &= words - 1;
+            heads &= heads - 1;
         }
         groups
     }
+}
+
+/// Whether two words begin alike, as far as a head goes.
+const fn has_head(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() < HEAD || other.len() < HEAD {
+        return false;
+    }
+    let mut at = 0;
+    while at < HEAD && one[at] == other[at] {
+        at += 1;
+    }
+    at == HEAD
 }
 
 const fn is_same(one: &str, other: &str) -> bool {
@@ -189,7 +240,7 @@ mod tests {
         #[test]
         fn a_finder_finds_what_the_text_contains(text in "[ab ⨯]{0,40}") {
             let holds = |group: &&[&str]| group.iter().any(|word| text.contains(word));
-            let expected = GROUPS.iter().enumerate().map(|(at, group)| u64::from(holds(group)) << at).sum::<u64>();
+            let expected = GROUPS.iter().enumerate().map(|(at, group)| u128::from(holds(group)) << at).sum::<u128>();
             prop_assert_eq!(FINDER.find(text.as_bytes()), expected);
         }
     }

@@ -21,7 +21,6 @@ mod context;
 mod create;
 mod database;
 mod deployment;
-mod dev_server;
 mod drift;
 mod edit_log;
 mod events;

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::context::Context;
-use super::dev_server::next_version;
 use crate::preview::CompileError;
 use crate::probe::next_tools::{errors, has_tool, routes};
 use crate::probe::{NextTool, NoToolAnswer, Prober};
@@ -17,7 +15,6 @@ const FIRST_WITH_TOOLS: (u32, u32) = (16, 0);
 
 /// See the module.
 pub(super) struct NextRoutes {
-    context: Arc<Context>,
     prober: Arc<dyn Prober>,
 }
 
@@ -32,14 +29,13 @@ pub(super) struct Told {
 }
 
 impl NextRoutes {
-    pub(super) fn new(context: Arc<Context>, prober: Arc<dyn Prober>) -> Self {
-        Self { context, prober }
+    pub(super) fn new(prober: Arc<dyn Prober>) -> Self {
+        Self { prober }
     }
 
     pub(super) async fn ask(&self, run: &Run, deadline: Instant) -> Told {
         let silent = |is_next, why: &str| Told { is_next, routes: None, errors: Err(why.to_owned()) };
-        let version = tokio::time::timeout_at(deadline, next_version(&self.context, run)).await.ok().flatten();
-        let Some(version) = version else {
+        let Some(version) = run.state().readiness.next_version() else {
             return silent(false, "this dev server does not tell of routes that nobody opened");
         };
         if version < FIRST_WITH_TOOLS {

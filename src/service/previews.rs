@@ -76,7 +76,7 @@ impl PreviewService {
         let preparation = Arc::new(Preparation::new(Arc::clone(&context), images.clone(), network));
         let attempt = Attempt::new(Arc::clone(&context), Arc::clone(&preparation), Arc::clone(&wait));
         let start = Arc::new(Start::new(Arc::clone(&context.common), Arc::new(attempt)));
-        let next = Arc::new(NextRoutes::new(Arc::clone(&context), Arc::clone(&prober)));
+        let next = Arc::new(NextRoutes::new(Arc::clone(&prober)));
         Self {
             images,
             restart: Arc::new(Restart::new(Arc::clone(&context), Arc::clone(&start), preparation)),

@@ -129,7 +129,7 @@ impl Wait {
     async fn not_ready(&self, id: &PreviewId, timeout: Duration, stages: Stages) -> Error {
         let store = self.context.store();
         let last_lines = match store.workload(id) {
-            Some(workload) => self.context.reconciler.read_ending(&workload).await.last_lines,
+            Some(workload) => self.context.reconciler.read_ending(id, &workload).await.last_lines,
             None => Vec::new(),
         };
         let last = store.preview(id, None).map(Box::new);

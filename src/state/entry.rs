@@ -52,6 +52,8 @@ pub(crate) struct Ending {
     pub(crate) last_lines: Vec<String>,
     pub(crate) errors: Vec<CompileError>,
     pub(crate) hint: Option<String>,
+    /// The last line that says what went wrong.
+    pub(crate) said: Option<String>,
     /// The output was read to its end.
     pub(crate) complete: bool,
 }

@@ -25,6 +25,8 @@ pub(crate) struct RunState {
     /// A warm-up request is on its way, to a server that is up.
     pub(crate) warming_up: bool,
     pub(crate) last_answer: Option<Answer>,
+    /// When an error was last told.
+    error_at: Option<SystemTime>,
     /// When the page had first been compiled and answered, as far as this process knows.
     pub(crate) ready_at: Option<SystemTime>,
     /// No address of it can be reached from here.
@@ -172,6 +174,9 @@ impl Run {
         }
         self.modify(|state| {
             for signal in signals {
+                if matches!(signal, Signal::Error(..) | Signal::Failed(_)) {
+                    state.error_at = Some(SystemTime::now());
+                }
                 state.readiness.signal(signal);
             }
             if answered && state.history_read {
@@ -179,6 +184,15 @@ impl Run {
             }
             if state.logs_decide {
                 state.readiness.decide_by_logs();
+            }
+        });
+    }
+
+    /// A file of the project was changed at `at`. What was told of an edit before it was noticed stays.
+    pub(crate) fn record_edit(&self, at: Option<SystemTime>) {
+        self.modify(|state| {
+            if state.error_at.zip(at).is_none_or(|(told, edited)| edited > told) {
+                state.readiness.edited();
             }
         });
     }

@@ -190,6 +190,12 @@ impl Snapshots {
             )),
             _ => None,
         };
+        if let (Phase::CompileError | Phase::Compiling, Some(status @ 500..)) = (preview.phase, preview.http_status) {
+            preview.detail = Some(match preview.detail.take() {
+                Some(detail) => format!("{detail} (The page answers {status}.)"),
+                None => format!("The page answers {status}, and nothing that the dev server printed says why."),
+            });
+        }
         if preview.detail.is_none()
             && preview.phase == Phase::Compiling
             && state.last_answer == Some(Answer::NoServer)
@@ -212,11 +218,14 @@ fn exited(preview: &mut Preview, workload: &Workload, history: EventHistory, end
     preview.phase = if oom { Phase::OomKilled } else { Phase::Exited };
     preview.exit_code = workload.exit_code;
     preview.finished_at = workload.finished_at;
-    let mut hint = None;
+    let (mut hint, mut said) = (None, None);
     if let Some(ending) = ending {
         preview.last_lines.clone_from(&ending.last_lines);
         preview.errors.clone_from(&ending.errors);
         hint = ending.hint.clone().or_else(|| ending.errors.first().map(error_sentence));
+        // What was killed from outside did not say why.
+        let by_signal = matches!(workload.exit_code, Some(SIGKILL_CODE | SIGTERM_CODE));
+        said = ending.said.as_ref().filter(|_| !by_signal);
     }
     preview.detail = Some(if oom {
         preview.oom_count = preview.oom_count.max(1);
@@ -230,7 +239,10 @@ fn exited(preview: &mut Preview, workload: &Workload, history: EventHistory, end
             (Some(oom), Some(end)) if end < oom + OOM_AFTERMATH => ", after a process of it was killed for memory",
             _ => "",
         };
-        format!("{words}{aftermath}.")
+        match said {
+            Some(said) => format!("{words}{aftermath}. It said: {said}"),
+            None => format!("{words}{aftermath}."),
+        }
     });
 }
 
@@ -368,6 +380,9 @@ mod tests {
             detail(1, oom, None),
             "The dev server ended with exit code 1, after a process of it was killed for memory."
         );
+        let ending = Ending { said: Some("Error: no".into()), ..Ending::default() };
+        assert_eq!(detail(1, none, Some(&ending)), "The dev server ended with exit code 1. It said: Error: no");
+        assert_eq!(detail(137, none, Some(&ending)), "It was killed from outside (exit code 137).");
         let ending = Ending { hint: Some("Run npm install.".into()), ..Ending::default() };
         assert_eq!(detail(1, none, Some(&ending)), "Run npm install.");
     }

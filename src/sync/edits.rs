@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const POLL: Duration = Duration::from_millis(500);
 /// An editor or an agent may write a file in several steps, and the dev server has to notice, too.
@@ -52,6 +52,13 @@ impl Edits {
         if self.last.is_none() {
             self.mark_seen().await;
         }
+    }
+
+    /// When the file that was changed last was, as far as the last scan knows.
+    pub(super) fn newest(&self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.last?.newest?;
+        let after = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(after)
     }
 
     /// Waits for an edit after the last one, or after what was marked as seen.

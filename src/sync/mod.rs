@@ -4,12 +4,16 @@
 //! - `reconcile`: asks the engine about what events tell of, and takes the answer into the state
 //! - `monitor`: follows a container's output; `page`: the requests for its page; `edits`: edits of its project
 //!
-//! Calls run one way: `reconcile` calls `monitor`, which calls `page`, which calls `edits`; all of them call the state.
+//! - `project`: which of its files an error means
+//!
+//! Calls run one way: `reconcile` calls `monitor`, which calls `page` and `project`; `page` calls `edits`; all of them call the
+//! state.
 
 mod edits;
 mod engine_events;
 mod monitor;
 mod page;
+mod project;
 mod reconcile;
 
 pub(crate) use edits::SKIPPED_FOLDERS;

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::edits::Edits;
 use super::page::PageProbe;
+use super::project::Project;
 use crate::engine::{Engine, EngineError, LogChunk, LogStart, Silence, Workload};
 use crate::id::PreviewId;
-use crate::readiness::{Classifier, LineSplitter, Patterns, Readiness, Signal, without_passwords};
+use crate::readiness::{Classifier, LineSplitter, Patterns, Readiness, Signal, telling_line, without_passwords};
 use crate::settings::Settings;
 use crate::state::{Ending, Run, Store};
 
@@ -85,24 +86,25 @@ impl Monitor {
 
     /// Follows a run until its container ends.
     pub(crate) async fn follow(&self, id: &PreviewId, run: &Run) {
-        let edits = Edits::of(self.projects_dir.join(id.folder()));
+        let folder = self.projects_dir.join(id.folder());
+        let (edits, project) = (Edits::of(folder.clone()), Project::of(folder));
         tokio::select! {
-            () = self.follow_output(id, run) => {}
+            () = self.follow_output(id, run, &project) => {}
             () = self.page.keep_asking(run, edits, || self.store.is_watched(id)) => {}
         }
     }
 
-    async fn follow_output(&self, id: &PreviewId, run: &Run) {
+    async fn follow_output(&self, id: &PreviewId, run: &Run, project: &Project) {
         let started_at = run.id().started_at.map_or(SystemTime::UNIX_EPOCH, |started| started - START_TOLERANCE);
         let mut reader = OutputReader { classifier: Classifier::new(self.patterns.clone()), last_chunk_at: None };
         let history = LogStart { tail: Some(HISTORY_LINES), ..LogStart::at(started_at) };
-        let read = self.read(id, run, &mut reader, history, false);
+        let read = self.read(id, run, project, &mut reader, history, false);
         // What is not there by then comes with the rest.
         drop(tokio::time::timeout(HISTORY_TIMEOUT, read).await);
         run.modify(|state| state.history_read = true);
         loop {
             let next = reader.next(started_at);
-            self.read(id, run, &mut reader, next, true).await;
+            self.read(id, run, project, &mut reader, next, true).await;
             // A stream ends with its container, and also when the engine restarts.
             if !self.is_running(id, run).await {
                 return;
@@ -111,7 +113,15 @@ impl Monitor {
         }
     }
 
-    async fn read(&self, id: &PreviewId, run: &Run, reader: &mut OutputReader, start: LogStart, follow: bool) {
+    async fn read(
+        &self,
+        id: &PreviewId,
+        run: &Run,
+        project: &Project,
+        reader: &mut OutputReader,
+        start: LogStart,
+        follow: bool,
+    ) {
         let mut chunks = self.engine.logs(run.id(), start, follow);
         let mut silence = Silence::default();
         loop {
@@ -120,9 +130,9 @@ impl Monitor {
                 Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
                 Ok(Some(Ok(chunk))) => {
                     silence.heard(&chunk);
-                    self.record(run, reader.chunk(&chunk));
+                    self.record(run, project, reader.chunk(&chunk)).await;
                 }
-                Err(_) if timeout == REPORT_PAUSE => self.record(run, reader.flush()),
+                Err(_) if timeout == REPORT_PAUSE => self.record(run, project, reader.flush()).await,
                 Ok(Some(Err(error))) if !matches!(error, EngineError::NotFound(_)) => {
                     log::debug!(target: "kosuke_docker::monitor", "{id}: the log stream broke: {error}");
                     break;
@@ -130,13 +140,19 @@ impl Monitor {
                 Ok(None | Some(Err(_))) | Err(_) => break,
             }
         }
-        self.record(run, reader.flush());
+        self.record(run, project, reader.flush()).await;
     }
 
-    fn record(&self, run: &Run, signals: Vec<Signal>) {
-        if !signals.is_empty() {
-            run.record_signals(signals, self.answers_count);
+    async fn record(&self, run: &Run, project: &Project, signals: Vec<Signal>) {
+        if signals.is_empty() {
+            return;
         }
+        // What is not installed is told apart from what is the project's own.
+        if signals.iter().any(|signal| matches!(signal, Signal::Error(..))) {
+            let names = project.names().await;
+            run.modify(|state| state.readiness.know_project(names));
+        }
+        run.record_signals(project.correct(signals).await, self.answers_count);
     }
 
     /// While the engine does not answer, the container is taken to run.
@@ -150,10 +166,10 @@ impl Monitor {
     }
 
     /// Reads the last output of a container that ended: plain, without the passwords of URLs.
-    pub(crate) async fn read_ending(&self, workload: &Workload) -> Ending {
+    pub(crate) async fn read_ending(&self, id: &PreviewId, workload: &Workload) -> Ending {
+        let project = Project::of(self.projects_dir.join(id.folder()));
         let mut streams: [LineSplitter; 2] = Default::default();
-        let (mut lines, mut readiness) = (Vec::new(), Readiness::default());
-        readiness.expect_port(self.port);
+        let (mut lines, mut signals) = (Vec::new(), Vec::new());
         let mut classifier = Classifier::new(self.patterns.clone());
         let since = workload.started_at().map(|started| started - START_TOLERANCE);
         let mut chunks = self.engine.logs(&workload.run, LogStart { since, tail: Some(HISTORY_LINES) }, false);
@@ -161,18 +177,30 @@ impl Monitor {
         let complete = loop {
             match tokio::time::timeout_at(deadline, chunks.next()).await {
                 Ok(Some(Ok(chunk))) => {
-                    lines.extend(streams[usize::from(chunk.stderr)].push(&chunk.bytes));
-                    classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| _ = readiness.signal(signal));
+                    let read = streams[usize::from(chunk.stderr)].push(&chunk.bytes);
+                    lines.extend(read.into_iter().map(|line| (chunk.stderr, line)));
+                    classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
                 }
                 Ok(None) => break true,
                 Ok(Some(Err(_))) | Err(_) => break false,
             }
         };
-        lines.extend(streams.iter_mut().filter_map(LineSplitter::finish));
-        classifier.flush(&mut |signal| _ = readiness.signal(signal));
+        for (stream, splitter) in streams.iter_mut().enumerate() {
+            lines.extend(splitter.finish().map(|line| (stream == 1, line)));
+        }
+        classifier.flush(&mut |signal| signals.push(signal));
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
+        let mut readiness = Readiness::default();
+        readiness.expect_port(self.port);
+        readiness.know_project(project.names().await);
+        for signal in project.correct(signals).await {
+            readiness.signal(signal);
+        }
+        readiness.ended();
+        let of = |stderr: bool| lines.iter().filter(move |line| line.0 == stderr).map(|line| line.1.as_str());
         Ending {
-            last_lines: lines.iter().map(|line| without_passwords(line)).collect(),
+            said: telling_line(of(true)).or_else(|| telling_line(of(false))),
+            last_lines: lines.iter().map(|(_, line)| without_passwords(line)).collect(),
             errors: readiness.errors().to_vec(),
             hint: readiness.hint(),
             complete,

@@ -18,6 +18,10 @@ const SILENT_POLL: Duration = Duration::from_millis(500);
 /// Pauses after a request that was not answered as hoped: this, doubled each time, to the maximum.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// For so long after an edit the page is asked for often: a server that watches its files is away for moments.
+const AFTER_EDIT: Duration = Duration::from_secs(10);
+/// The output that a request brought about is read a little later than its answer.
+const OUTPUT_PAUSE: Duration = Duration::from_millis(250);
 /// How often it is looked whether anybody listens.
 const LISTENERS_POLL: Duration = Duration::from_secs(1);
 /// The least pause between two looks at a page that was ready, in answers: slow pages are asked for less often.
@@ -78,6 +82,11 @@ impl PageProbe {
     async fn ask(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
         let sent = run.sent_now();
         let answer = self.prober.ask(target, timeout).await;
+        let may_clear = answer.status().is_some_and(|status| status < 500) && run.state().readiness.has_error();
+        if may_clear {
+            // Where a broken page is answered all the same, what was printed for this very request tells.
+            tokio::time::sleep(OUTPUT_PAUSE).await;
+        }
         run.record_answer(answer, &sent);
         answer
     }
@@ -91,7 +100,11 @@ impl PageProbe {
         let sent = run.sent_now();
         let answer = self.prober.ask(&ProbeTarget { path, ..target.clone() }, self.warmup_timeout).await;
         run.record_module_answer(answer, &sent);
-        answer
+        // A server that does not serve modules shows what is broken in its page.
+        match answer {
+            Answer::Status(200) => answer,
+            _ => self.ask(run, target, self.warmup_timeout).await,
+        }
     }
 
     /// Asks until the page has been compiled, and again when errors stand and a file of the project changed, or after an
@@ -100,8 +113,13 @@ impl PageProbe {
     pub(crate) async fn keep_asking(&self, run: &Run, edits: Edits, is_heard: impl Fn() -> bool) {
         let Some(target) = run.target() else { return std::future::pending().await };
         let mut state = run.watch_state();
-        let mut open =
-            Open { edits, unasked_name: self.public_name.clone(), retry: RETRY_FIRST, unreached: SILENT_POLL };
+        let mut open = Open {
+            edits,
+            unasked_name: self.public_name.clone(),
+            retry: RETRY_FIRST,
+            unreached: SILENT_POLL,
+            edited: None,
+        };
         while state.wait_for(|state| state.history_read).await.is_ok() {
             let (settled, up) = {
                 let state = state.borrow_and_update();
@@ -130,8 +148,12 @@ impl PageProbe {
         let unsettled = async { drop(state.wait_for(|state| !state.is_settled()).await) };
         tokio::select! {
             // What is new came by the log or an event: a request now would find the same.
-            () = unsettled => drop(pause(run, open.retry, &mut open.edits).await),
-            () = open.edits.next(), if heard => drop(self.ask(run, target, self.warmup_timeout).await),
+            () = unsettled => drop(open.pause(run, open.retry).await),
+            () = open.edits.next(), if heard => {
+                open.edited = Some(Instant::now());
+                run.record_edit(open.edits.newest());
+                self.ask(run, target, self.warmup_timeout).await;
+            }
             () = self.keep_looking(run), if heard && !self.interval.is_zero() => {}
             () = unheard(is_heard), if heard => {}
             // Somebody may listen by now.
@@ -159,7 +181,12 @@ impl PageProbe {
     /// Sends one request, and waits as long as its answer asks for.
     async fn ask_once(&self, run: &Run, target: &ProbeTarget, open: &mut Open, up: bool) {
         run.modify(|state| state.warming_up = up);
-        open.edits.mark_seen().await;
+        if run.state().readiness.has_error() {
+            // What is edited from now on ends the pause after the answer.
+            open.edits.begin().await;
+        } else {
+            open.edits.mark_seen().await;
+        }
         let answer = self.ask_what_is_open(run, target).await;
         run.modify(|state| state.warming_up = false);
         match answer {
@@ -171,11 +198,11 @@ impl PageProbe {
             }
             // Some say that they are up before they are, and a connection that is refused costs them nothing.
             Answer::NoServer => {
-                pause(run, open.unreached, &mut open.edits).await;
+                open.pause(run, open.unreached).await;
                 open.unreached = (open.unreached * 2).min(RETRY_MAX);
             }
             _ => {
-                let edited = pause(run, open.retry, &mut open.edits).await;
+                let edited = open.pause(run, open.retry).await;
                 open.retry = if edited { RETRY_FIRST } else { (open.retry * 2).min(RETRY_MAX) };
                 open.unreached = SILENT_POLL;
             }
@@ -197,17 +224,29 @@ struct Open {
     unasked_name: Option<String>,
     retry: Duration,
     unreached: Duration,
+    /// When an edit was last noticed.
+    edited: Option<Instant>,
 }
 
-/// Waits for `retry`, until nothing has to be found out any more, or, while errors stand, until a file of the project was
-/// edited; tells whether one was.
-async fn pause(run: &Run, retry: Duration, edits: &mut Edits) -> bool {
-    let mut state = run.watch_state();
-    let errors = state.borrow().readiness.has_error();
-    tokio::select! {
-        _ = state.wait_for(RunState::is_settled) => false,
-        () = edits.next(), if errors => true,
-        () = tokio::time::sleep(retry) => false,
+impl Open {
+    /// Waits for `retry`, less after an edit, until nothing has to be found out any more, or, once the server was up, until a
+    /// file of the project was edited; tells whether one was.
+    async fn pause(&mut self, run: &Run, retry: Duration) -> bool {
+        let mut state = run.watch_state();
+        let up = { state.borrow().readiness.is_up() || state.borrow().readiness.has_error() };
+        let recent = self.edited.is_some_and(|edited| edited.elapsed() < AFTER_EDIT);
+        let retry = if recent { retry.min(SILENT_POLL) } else { retry };
+        let edited = tokio::select! {
+            _ = state.wait_for(RunState::is_settled) => false,
+            () = self.edits.next(), if up => true,
+            () = tokio::time::sleep(retry) => false,
+        };
+        if edited {
+            self.edited = Some(Instant::now());
+            self.unreached = SILENT_POLL;
+            run.record_edit(self.edits.newest());
+        }
+        edited
     }
 }
 

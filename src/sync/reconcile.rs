@@ -207,7 +207,7 @@ impl Reconciler {
         if workload.state == State::Exited {
             let ending = match self.store.ending_of(id, &workload) {
                 Some(known) => known,
-                None => Arc::new(self.monitor.read_ending(&workload).await),
+                None => Arc::new(self.monitor.read_ending(id, &workload).await),
             };
             return self.store.observe(id, workload, Some(ending));
         }
@@ -220,8 +220,8 @@ impl Reconciler {
     }
 
     /// What the output of a container tells, which may have ended.
-    pub(crate) async fn read_ending(&self, workload: &Workload) -> Ending {
-        self.monitor.read_ending(workload).await
+    pub(crate) async fn read_ending(&self, id: &PreviewId, workload: &Workload) -> Ending {
+        self.monitor.read_ending(id, workload).await
     }
 
     /// Whether somebody stops or stopped it, who may be another process: its exit code alone does not tell, since dev
@@ -237,7 +237,7 @@ impl Reconciler {
         self.observe(id, workload.clone()).await;
         match self.store.preview(id, None).filter(|preview| preview.finished_at.is_some()) {
             Some(preview) => Error::failed(id, Some(preview)),
-            None => Error::ended(id, workload.exit_code, self.read_ending(workload).await.last_lines),
+            None => Error::ended(id, workload.exit_code, self.read_ending(id, workload).await.last_lines),
         }
     }
 

@@ -63,6 +63,8 @@ impl DockerLocality {
             // Published on the other machine's loopback.
             Some(_) if bound.is_loopback() => None,
             Some(host) => Some(host.to_owned()),
+            // What is published on `::` alone does not listen on 127.0.0.1.
+            None if bound.is_unspecified() && bound.is_ipv6() => Some("[::1]".to_owned()),
             None if bound.is_unspecified() => Some("127.0.0.1".to_owned()),
             None => Some(bracketed(bound)),
         }

@@ -2,7 +2,7 @@
 
 use super::super::excerpt;
 use super::super::format::Format;
-use super::super::place::in_project;
+use super::super::place::{in_project, is_foreign};
 use super::super::words::lines;
 use super::kind::kind;
 use super::message::sentence;
@@ -44,8 +44,10 @@ fn error(format: &Format, report: &str) -> Option<CompileError> {
         return None;
     }
     let (file, line, column) = match place {
-        Some(place) => (in_project(place.file).or(Some(place.file)), place.line, place.column),
-        None => (None, None, None),
+        Some(place) if !is_foreign(place.file) => {
+            (in_project(place.file).or(Some(place.file)), place.line, place.column)
+        }
+        _ => (None, None, None),
     };
     Some(CompileError {
         file: file.map(str::to_owned),

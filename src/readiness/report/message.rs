@@ -28,11 +28,18 @@ pub(super) fn strip(mut text: &str) -> &str {
 /// The text after the code of an error or the name of a tool: `[PARSE_ERROR] `, `TS2322: `, `error TS2322: `,
 /// `[plugin:vite:css] `, `ERROR(TypeScript)  `.
 fn after_code(text: &str) -> Option<&str> {
+    // An exception without a stack: `[Error: The Proxy file must export a function.]`.
+    if let Some(inside) = text.strip_prefix("[Error: ") {
+        return inside.strip_suffix(']');
+    }
     if let Some(inside) = text.strip_prefix('[') {
         let (inside, rest) = inside.split_once(']')?;
         let tool = ["plugin", "vue", "vite", "postcss"].iter().any(|tool| inside.starts_with(tool));
         let code = !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         return (tool || code).then_some(rest.trim_start_matches([':', ' ']));
+    }
+    if let Some(rest) = text.strip_prefix("@parcel/") {
+        return rest.split_once(": ").map(|(_, rest)| rest);
     }
     if let Some(rest) = text.strip_prefix("Error [") {
         return rest.split_once("]: ").map(|(_, rest)| rest);
@@ -64,7 +71,8 @@ pub(super) fn without_position(text: &str) -> (&str, Option<(u32, Option<u32>)>)
 fn position(text: &str) -> Option<(u32, Option<u32>)> {
     let (line, rest) = number(text)?;
     let (column, rest) = number(rest.strip_prefix(':')?)?;
-    rest.is_empty().then_some((line, Some(column)))
+    // A range: `(6:1-6:7)`.
+    (rest.is_empty() || rest.starts_with('-')).then_some((line, Some(column)))
 }
 
 /// Whether the text calls itself an error: `TypeError: x`, `Error [CODE]: x`, `[PARSE_ERROR] x`, `error: x`.
@@ -75,6 +83,7 @@ pub(super) fn names_an_error(text: &str) -> bool {
     (head.len() < text.len() && (named.ends_with("Error") || named == "error" || named == "ERROR"))
         || text.starts_with("Error:")
         || after_code(text).is_some()
+        || text.starts_with("Cause: ")
         || text.starts_with("✘ ")
         || text.starts_with("❌")
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod frame;
+mod framed;
 mod kind;
 mod message;
 mod open;
@@ -10,5 +11,6 @@ mod sections;
 
 pub(super) use errors::errors;
 pub(super) use frame::is_frame;
+pub use framed::framed_line;
 pub(super) use open::OpenReport;
 pub(super) use sections::prepare;

@@ -43,6 +43,26 @@ impl OpenReport {
         self.keep(line);
     }
 
+    /// Adds the rest of a sentence that was wrapped. False: no sentence is open.
+    pub(in super::super) fn rejoin(&mut self, line: &[u8]) -> bool {
+        let open = self.message && self.text.len() + line.len() < MAX_BYTES && self.text.last() == Some(&b'\n');
+        // What ends with a colon introduces the next line.
+        let ends = self.text.trim_ascii_end().ends_with(b":");
+        if open && !ends {
+            self.text.pop();
+            self.text.push(b' ');
+            self.text.extend_from_slice(line);
+            self.text.push(b'\n');
+        }
+        open && !ends
+    }
+
+    /// Adds a line that begins a message anew.
+    pub(in super::super) fn push_opening(&mut self, line: &[u8]) {
+        self.message = true;
+        self.push(line);
+    }
+
     /// Adds a line of a frame of code, or of a stack trace.
     pub(in super::super) fn push_frame(&mut self, line: &[u8]) {
         (self.blank, self.message) = (false, false);
@@ -78,7 +98,7 @@ impl OpenReport {
         if self.format == format {
             (format.continues_own)(&self.text, line)
         } else {
-            format.continues_other && self.goes_on(line)
+            format.continues_other && self.goes_on(line) || (self.format.takes_in)(&self.text)
         }
     }
 

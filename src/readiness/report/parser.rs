@@ -12,6 +12,8 @@ use super::message::{body, names_an_error, strip, without_position};
 pub(super) struct ReportParser<'a> {
     /// The place that the report states, with its position if it states that, too.
     pub(super) stated: Option<Place<'a>>,
+    /// A position that was stated before any file.
+    position: Option<(u32, Option<u32>)>,
     pub(super) frame: Frame<'a>,
     /// The first call of the stack trace that is in the project.
     pub(super) call: Option<Place<'a>>,
@@ -22,10 +24,14 @@ pub(super) struct ReportParser<'a> {
     /// The file that holds the import that leads nowhere.
     importer: Option<&'a str>,
     pub(super) message: Option<&'a str>,
+    /// The line that is being read calls itself an error.
+    named: bool,
     /// A line that says that something failed, but not what.
     pub(super) headline: Option<&'a str>,
     /// The bits of [`KindWord`] in the lines that are neither code nor stack trace.
-    pub(super) words: u64,
+    pub(super) words: u128,
+    /// What follows is the stack of the tool, not of the error.
+    ended: bool,
     /// A line says that an environment variable is missing or invalid.
     pub(super) environment: bool,
 }
@@ -36,7 +42,9 @@ static CALL: Prefixes = Prefixes::new(&["at ", "⁃ "]);
 impl<'a> ReportParser<'a> {
     /// Reads the next line. `strict`: only a line that calls itself an error can be the message.
     pub(super) fn line(&mut self, line: &'a str, strict: bool) {
-        let text = line.trim_ascii();
+        let mut text = line.trim_ascii();
+        // Rspack draws an arrow from an error to its cause.
+        text = text.strip_prefix("╰─▶").map_or(text, str::trim_ascii_start);
         let Some(&first) = text.as_bytes().first() else { return };
         if let Some(call) = CALL.strip(text) {
             self.call(call);
@@ -51,9 +59,14 @@ impl<'a> ReportParser<'a> {
             }
         }
         if let Some(file) = text.strip_prefix("File:").or_else(|| text.strip_prefix("FILE ")) {
+            // Rsbuild says `1:1` for every module: the frame knows.
             if let Some((place, _)) = leading(file.trim(), true) {
-                self.state(place);
+                let unknown = (place.line, place.column) == (Some(1), Some(1));
+                self.name(if unknown { Place::of(place.file) } else { place });
             }
+            return;
+        }
+        if self.property(text) {
             return;
         }
         let words = KIND_WORDS.find(text.as_bytes());
@@ -76,7 +89,11 @@ impl<'a> ReportParser<'a> {
     #[inline]
     fn call(&mut self, call: &'a str) {
         self.called = true;
-        if self.call.is_none() && self.stated.is_none_or(|stated| stated.line.is_none()) && !is_foreign(call) {
+        if !self.ended
+            && self.call.is_none()
+            && self.stated.is_none_or(|stated| stated.line.is_none())
+            && !is_foreign(call)
+        {
             self.call = anywhere(call).filter(|place| in_project(place.file).is_some());
         }
     }
@@ -85,6 +102,7 @@ impl<'a> ReportParser<'a> {
     #[inline]
     fn places(&mut self, text: &'a str) -> Option<&'a str> {
         let mut body = body(text);
+        self.named = names_an_error(text);
         let evaluating = body.strip_prefix("Error when evaluating SSR module");
         if let Some((module, rest)) = evaluating.and_then(|rest| rest.trim_start().split_once(": ")) {
             self.module = Some(module).filter(|module| is_source(module));
@@ -104,10 +122,13 @@ impl<'a> ReportParser<'a> {
             let transformed = rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit());
             self.state(if transformed { Place::of(place.file) } else { place });
             let rest = rest.trim_start_matches(['-', '—', ':', ' ', ',']);
+            self.named |= names_an_error(rest);
             if rest.starts_with("@ ") {
                 return None;
             }
-            body = strip(rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+            // webpack names the loaders: `./src/App.vue?vue&type=script (./node_modules/babel-loader/...)`.
+            body =
+                if rest.starts_with("(./") { "" } else { strip(rest.trim_start_matches(|c: char| c.is_ascii_digit())) };
         }
         let (body, position) = without_position(body);
         if let Some((line, column)) = position {
@@ -128,10 +149,11 @@ impl<'a> ReportParser<'a> {
         }
         if let Some(rest) = HEADLINES.strip(body) {
             self.headline.get_or_insert(body);
-            if let Some((place, _)) = leading(rest.trim_start_matches([':', ' ']), true) {
+            let file = rest.trim_start_matches([':', ' ', '"', '\'']).split(['"', '\'']).next().unwrap_or(rest);
+            if let Some((place, _)) = leading(file, true) {
                 self.state(place);
             }
-        } else if !strict || names_an_error(text) {
+        } else if !strict || self.named {
             self.message.get_or_insert(body);
         }
         if self.importer.is_none() && self.words & KindWord::Missing.bit() != 0 {
@@ -141,8 +163,11 @@ impl<'a> ReportParser<'a> {
 
     /// Takes a place that the report states. The first one counts; a later one can add its position.
     fn state(&mut self, place: Place<'a>) {
+        if is_foreign(place.file) {
+            return;
+        }
         match self.stated {
-            None => self.stated = Some(place),
+            None => self.name(place),
             Some(stated) if same_file(stated.file, place.file) => {
                 if let Some(line) = place.line {
                     self.state_position(line, place.column);
@@ -152,8 +177,44 @@ impl<'a> ReportParser<'a> {
         }
     }
 
-    /// Takes the position in the file that was stated before, where it has none yet.
+    /// Takes the place of a line that says nothing else: it counts more than one that a message holds.
+    fn name(&mut self, place: Place<'a>) {
+        let stated = self.stated.take();
+        self.stated = Some(place);
+        let position = stated.and_then(|stated| Some((stated.line?, stated.column))).or(self.position);
+        if let Some((line, column)) = position {
+            self.state_position(line, column);
+        }
+    }
+
+    /// Reads a property of an exception that was printed as an object: `id: '/app/src/routes/index.jsx',`,
+    /// `loc: Position { line: 4, column: 22 },`. What comes after its cause is of the tool.
+    fn property(&mut self, text: &'a str) -> bool {
+        if let Some(id) = text.strip_prefix("id: '") {
+            let file = id.split('\'').next().unwrap_or(id);
+            if in_project(file).is_some() {
+                self.name(Place::of(file));
+            }
+            return true;
+        }
+        if let Some(position) = text.strip_prefix("loc: ") {
+            let value = |name: &str| position.split_once(name).and_then(|(_, rest)| number(rest));
+            if let Some((line, _)) = value("line: ") {
+                self.state_position(line, value("column: ").map(|(column, _)| column));
+            }
+            return true;
+        }
+        if text.starts_with("runnerError: ") {
+            self.ended = true;
+        }
+        self.ended
+    }
+
+    /// Takes the position in the file that was stated before, where it has none yet; without a file, in the next one.
     fn state_position(&mut self, line: u32, column: Option<u32>) {
+        if self.stated.is_none() {
+            self.position.get_or_insert((line, column));
+        }
         if let Some(stated) = self.stated.as_mut().filter(|stated| stated.line.is_none()) {
             (stated.line, stated.column) = (Some(line), column);
         }
@@ -187,8 +248,10 @@ impl<'a> ReportParser<'a> {
 /// The file that holds an import: `... from "src/App.jsx". Does the file exist?`, `... imported from '/app/a.js'`.
 fn importer(text: &str) -> Option<&str> {
     let rest = text.split_once(" from \"").or_else(|| text.split_once(" from '")).map(|(_, rest)| rest);
-    let rest = rest.or_else(|| text.split_once("imported from ").map(|(_, rest)| rest))?;
-    let file = rest.split(['"', '\'', ' ']).next()?;
+    let rest = rest.or_else(|| text.split_once("imported from ").map(|(_, rest)| rest));
+    // `(resolved id: ./gone) in /app/app/routes/home.jsx. Does the file exist?`
+    let rest = rest.or_else(|| text.split_once(") in ").map(|(_, rest)| rest))?;
+    let file = rest.split(['"', '\'', ' ']).next()?.trim_end_matches('.');
     in_project(file).map(|_| file)
 }
 

@@ -9,7 +9,7 @@
 //!    many servers print what Vite, webpack or Node print.
 //! 3. For the rest, write `stacks/<name>.rs` with a `STACK`. `sveltekit.rs` is the shortest one to start from.
 //!    - `words`: a line without any of these words is not read, so each rule needs one. Choose words that are rare in
-//!      other output. All stacks together have room for 64 different words.
+//!      other output. All stacks together have room for 96 different words, with 64 different first four letters.
 //!    - `marked`, `errors`, `progress`, `ready`, `updates`: rules that read one line. [`Stack`] says in which order they run.
 //!    - `report`: the words of its error reports. A [`Format`] of its own is needed only when its reports end, or are
 //!      cleared, unlike those of the other servers.
@@ -23,12 +23,18 @@
 use super::stack::Stack;
 
 mod astro;
+mod bun;
 mod cra;
+mod farm;
 mod next;
 mod nuxt;
+mod parcel;
+mod rsbuild;
 pub(super) mod shared;
+mod storybook;
 mod sveltekit;
 mod tsc;
+mod vike;
 mod vite;
 mod webpack;
 
@@ -36,15 +42,22 @@ mod webpack;
 pub(super) const STACKS: &[Stack] = &[
     cra::STACK,
     next::STACK,
+    vike::STACK,
+    storybook::STACK,
+    farm::STACK,
     vite::STACK,
     webpack::STACK,
     astro::STACK,
     sveltekit::STACK,
     nuxt::STACK,
+    parcel::STACK,
+    rsbuild::STACK,
+    shared::builds::STACK,
     shared::compilers::STACK,
     tsc::STACK,
     shared::problems::STACK,
     shared::environment::STACK,
+    bun::STACK,
     shared::node::STACK,
     shared::listening::STACK,
 ];

@@ -1,5 +1,6 @@
 //! Next.js 11 to 16, with webpack and with Turbopack.
 
+use super::super::excerpt;
 use super::super::format::Format;
 use super::super::line::{Line, Marker};
 use super::super::place::{is_source, leading, number};
@@ -14,6 +15,8 @@ use memchr::memmem;
 groups! {
     Word, WORDS:
     Mark = "⨯" | "rror" | "[browser] ./",
+    Banner = "▲ Next.js ",
+    Blocked = "locked cross-origin",
     Request = "GET " | "HEAD ",
     Compile = "ompil",
     Started = "tarted server",
@@ -22,7 +25,7 @@ groups! {
 
 pub(super) const STACK: Stack = Stack {
     words: WORDS,
-    marked: Some(Rule { groups: Word::bits(&[Word::Mark]), read: marked }),
+    marked: Some(Rule { groups: Word::bits(&[Word::Mark, Word::Banner, Word::Blocked]), read: marked }),
     errors: Some(Rule { groups: Word::bits(&[Word::Mark]), read: build_failed }),
     progress: Some(Rule { groups: Word::bits(&[Word::Request, Word::Compile]), read: progress }),
     ready: Some(Rule { groups: Word::bits(&[Word::Started]), read: started }),
@@ -30,6 +33,7 @@ pub(super) const STACK: Stack = Stack {
     report: ReportWords {
         continues: &[
             "Import trace",
+            "Expected ",
             "https://",
             "./",
             "../",
@@ -51,6 +55,7 @@ pub(super) const STACK: Stack = Stack {
             "Syntax error: ",
             "Type error: ",
             "unhandledRejection: ",
+            "Unhandled Rejection: ",
             "uncaughtException: ",
             "[browser] ",
         ],
@@ -59,6 +64,8 @@ pub(super) const STACK: Stack = Stack {
             "Parsing ecmascript source code failed",
             "Parsing CSS source code failed",
             "Ecmascript file had an error",
+            "Error evaluating Node.js code",
+            "Could not parse module",
         ],
         asides: &["Import trace", "digest", "https://"],
         missing: &["doesn't exist in target module"],
@@ -82,6 +89,16 @@ static REPORT: Format = Format {
 
 /// A line with Next's mark of an error.
 fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
+    if let Some(version) = words.after(Word::Banner, line.text) {
+        return banner(version);
+    }
+    if let Some(rest) = words.after(Word::Blocked, line.text) {
+        return never_hydrates(rest);
+    }
+    // What nobody handled is the server's last word: it answers no request any more.
+    if line.printed.starts_with("Unhandled Rejection: ") {
+        return Some(Marker::Opens(&REPORT));
+    }
     let rest = after_mark(line.text)?;
     if rest.starts_with("Failed to load next.config") || rest.starts_with("Invalid next.config") {
         return Some(Marker::Opens(&CONFIG));
@@ -101,6 +118,20 @@ fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
         || rest.starts_with("Module not found")
         || environment::is_named(rest) && environment::is_missing(rest);
     Some(if opens { Marker::Opens(&REPORT) } else { Marker::Ends })
+}
+
+/// `16.4.6 (Turbopack)`.
+fn banner(version: &str) -> Option<Marker<'_>> {
+    let (major, rest) = number(version)?;
+    let (minor, _) = number(rest.strip_prefix('.')?)?;
+    Some(Marker::Next(major, minor))
+}
+
+/// ` request to Next.js dev resource /_next/hmr from "127.0.0.1".` Versions before 16.2 warn in other words, and serve it.
+fn never_hydrates(rest: &str) -> Option<Marker<'_>> {
+    let (_, host) = rest.split_once(" from \"")?;
+    let host = host.split('"').next()?;
+    Some(Marker::Problem(Problem::NeverHydrates(excerpt::message(host.to_owned()))))
 }
 
 fn after_mark(text: &str) -> Option<&str> {
@@ -148,7 +179,7 @@ fn compilation(text: &str) -> Option<Marker<'_>> {
 }
 
 /// `ready - started server on 0.0.0.0:3000, url: http://localhost:3000`.
-#[expect(clippy::unnecessary_wraps, reason = "it is a rule")]
-fn started<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
-    Some(Marker::Ready(url_port(line.text)))
+fn started<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
+    let rest = words.after(Word::Started, line.text)?;
+    Some(Marker::Ready(rest.strip_prefix(" on ").and_then(url_port)))
 }

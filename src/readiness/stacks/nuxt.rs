@@ -10,7 +10,7 @@ use super::vite;
 groups! {
     Word, WORDS:
     Error = "ERROR",
-    Built = "built in",
+    Built = "uilt in ",
     Update = "hmr update" | "page reload",
 }
 
@@ -44,7 +44,9 @@ fn is_of_vite(report: &str) -> bool {
 }
 
 fn error<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
-    line.text.starts_with("ERROR  ").then_some(Marker::Opens(&REPORT))
+    // Vue CLI counts them so.
+    let counts = line.text.starts_with("ERROR  Failed to compile");
+    (line.text.starts_with("ERROR  ") && !counts).then_some(Marker::Opens(&REPORT))
 }
 
 /// `✔ Vite server built in 63ms`, `[nitro] ✔ Nuxt Nitro server built in 944ms`.

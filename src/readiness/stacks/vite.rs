@@ -13,6 +13,7 @@ use memchr::memmem;
 groups! {
     Word, WORDS:
     Tag = "[vite] ",
+    Other = "Pre-transform error: " | "nternal server error" | "hmr update " | "page reload ",
     Failed = "ailed",
     Scan = "Failed to run dependency scan" | "Failed to scan for dependencies",
     Esbuild = "✘",
@@ -20,7 +21,7 @@ groups! {
 
 pub(super) const STACK: Stack = Stack {
     words: WORDS,
-    marked: Some(Rule { groups: Word::bits(&[Word::Tag]), read: marked }),
+    marked: Some(Rule { groups: Word::bits(&[Word::Tag, Word::Other]), read: marked }),
     errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Esbuild]), read: error }),
     report: ReportWords {
         continues: &["Build failed", "Plugin:", "File:", "Are they", "─", "╭", "│", "╰", "✘"],
@@ -61,7 +62,19 @@ static REPORT: Format = Format {
 };
 
 fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
-    words.after(Word::Tag, line.text).map(after_tag)
+    if let Some(rest) = words.after(Word::Tag, line.text) {
+        return Some(after_tag(rest));
+    }
+    // Frameworks may put a tag of their own there: `6:31:28 PM [vitepress] hmr update /index.md`.
+    let (_, rest) = line.body().strip_prefix('[')?.split_once("] ")?;
+    known(rest)
+}
+
+/// What is said without Vite's tag, where it is one of the things that only Vite says.
+pub(super) fn known(rest: &str) -> Option<Marker<'_>> {
+    let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(") ")).map_or(rest, |(_, rest)| rest);
+    let says = ["Internal server error", "Pre-transform error", "hmr update ", "page reload "];
+    says.iter().any(|start| rest.starts_with(start)).then(|| after_tag(rest))
 }
 
 /// What a line of Vite means, after `[vite] `.
@@ -98,11 +111,22 @@ fn error<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     (words.has(Word::Scan) || line.text.starts_with("✘ [ERROR]")).then_some(Marker::Opens(&REPORT))
 }
 
+fn is_of_tests(importers: &str) -> bool {
+    let importers = importers.trim_end_matches(')').split(", ");
+    importers
+        .into_iter()
+        .all(|file| ["/tests/", "/test/", "/__tests__/", ".test.", ".spec."].iter().any(|part| file.contains(part)))
+}
+
 /// The scan lists imports that lead nowhere: `  name (imported by /app/src/App.jsx)`.
 fn unresolved(report: &str) -> Option<Vec<CompileError>> {
     memmem::find(report.as_bytes(), b"dependencies are imported but could not be resolved")?;
     let errors = report.lines().filter_map(|line| {
         let (name, importers) = line.trim().split_once(" (imported by ")?;
+        // The dev server does not serve the tests.
+        if is_of_tests(importers) {
+            return None;
+        }
         let importer = importers.trim_end_matches(')').split(',').next().and_then(in_project);
         let message = match importer {
             Some(importer) => format!("Failed to resolve import \"{name}\" from \"{importer}\""),

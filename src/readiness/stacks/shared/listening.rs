@@ -58,9 +58,10 @@ fn listening<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     Some(Marker::Ready(Some(port)))
 }
 
-/// The port of the first `host:port` in the text.
+/// The port of the address that the text begins with, in its first word: `://localhost:3000/`, `0.0.0.0:3000, url: ...`.
 pub(in super::super) fn url_port(text: &str) -> Option<u16> {
-    text.match_indices(':').find_map(|(at, _)| number(&text[at + 1..])?.0.try_into().ok())
+    let word = text.trim_start().split([' ', ',', '"']).next()?;
+    word.match_indices(':').find_map(|(at, _)| number(&word[at + 1..])?.0.try_into().ok())
 }
 
 /// The port of the last `host:port` in the text.

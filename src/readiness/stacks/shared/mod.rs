@@ -1,5 +1,6 @@
 //! What several dev servers print.
 
+pub(in super::super) mod builds;
 pub(in super::super) mod compilers;
 pub(in super::super) mod environment;
 pub(in super::super) mod listening;

@@ -1,5 +1,6 @@
 //! Problems of the environment: ports, packages, options, limits. Most are printed by npm, the shell, or every server.
 
+use super::super::super::excerpt;
 use super::super::super::line::{Line, Marker};
 use super::super::super::place::number;
 use super::super::super::problem::Problem;
@@ -19,6 +20,10 @@ groups! {
     Option = "nknown option" | "nknown argument",
     Watchers = "ENOSPC",
     Blocked = "locked request",
+    Node = "Node.js ",
+    Denied = "EACCES" | "EROFS",
+    Heap = "heap out of memory",
+    Builtin = "does not provide an export" | "No such built-in module",
 }
 
 const ALL: u64 = Word::bits(&[
@@ -33,6 +38,10 @@ const ALL: u64 = Word::bits(&[
     Word::Option,
     Word::Watchers,
     Word::Blocked,
+    Word::Node,
+    Word::Denied,
+    Word::Heap,
+    Word::Builtin,
 ]);
 
 pub(in super::super) const STACK: Stack =
@@ -80,7 +89,31 @@ fn problem(text: &str, words: Groups) -> Option<Problem> {
         let host = text.split('"').nth(1).unwrap_or_default();
         return Some(Problem::RefusedHost(host.to_owned()));
     }
-    None
+    if words.has(Word::Heap) && text.contains("FATAL ERROR") {
+        return Some(Problem::HeapLimit);
+    }
+    if words.has(Word::Node) && wants_newer_node(text) {
+        return Some(Problem::OldNode(excerpt::message(text.to_owned())));
+    }
+    if words.has(Word::Builtin) && (text.contains("requested module 'node:") || text.contains("built-in module: node:"))
+    {
+        return Some(Problem::OldNode(excerpt::message(text.to_owned())));
+    }
+    words.has(Word::Denied).then(|| not_writable(text))?
+}
+
+/// `You are using Node.js 18.20.8. For Next.js, Node.js version ">=20.9.0" is required.`,
+/// `Node.js version v18.20.8 detected.` of Angular, `Node.js v18.20.8 is not supported by Astro!`. npm only warns so.
+fn wants_newer_node(text: &str) -> bool {
+    let wants = ["is required", "requires", "detected.", "is not supported", "upgrade your Node", "minimum Node.js"];
+    !text.starts_with("npm ") && wants.iter().any(|words| text.contains(words))
+}
+
+/// `Error: EACCES: permission denied, mkdir '/app/.next/dev'`. A port that may not be taken is no path.
+fn not_writable(text: &str) -> Option<Problem> {
+    let (_, rest) = text.split_once("permission denied, ").or_else(|| text.split_once("read-only file system, "))?;
+    let path = rest.split('\'').nth(1).filter(|path| path.starts_with('/'))?;
+    Some(Problem::NotWritable(excerpt::message(path.to_owned())))
 }
 
 /// `listen EADDRINUSE: address already in use :::3000`, `Port 3000 is in use, trying 3001 instead.`

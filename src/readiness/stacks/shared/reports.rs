@@ -15,5 +15,6 @@ pub(in super::super) static CONFIG: Format = Format {
     strict: true,
     head: 3,
     continues_own: |_, _| true,
+    yields_to_problem: true,
     ..Format::DEFAULT
 };

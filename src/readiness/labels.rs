@@ -1,0 +1,149 @@
+//! What a runner of several tasks puts before each line: `web:dev: ` of turbo, `[web] ` of concurrently and npm-run-all,
+//! `apps/web dev: ` of pnpm, `web: ` of lerna, `web | ` of foreman.
+
+use memchr::{memchr, memmem};
+
+/// So many tasks are told apart. The lines of further ones are read as they are.
+pub(super) const MAX_LABELS: usize = 8;
+/// The longest label.
+const MAX_LENGTH: usize = 64;
+
+/// The labels that were seen. One is learned where a task begins: there its runner's echo of the command follows, the banner
+/// of a dev server, or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    known: Vec<Box<[u8]>>,
+}
+
+impl Labels {
+    /// Which task the line is of, and the line without its label. Zero: none that is known.
+    pub(super) fn strip<'a>(&mut self, line: &'a [u8]) -> (usize, &'a [u8]) {
+        let line = match clock(line) {
+            // foreman of Node.js: `6:18:14 PM web.1 |  up`.
+            Some(rest) if memchr(b'|', &rest[..rest.len().min(MAX_LENGTH)]).is_some() => rest,
+            _ => line,
+        };
+        for (at, label) in self.known.iter().enumerate() {
+            if let Some(rest) = line.strip_prefix(&**label) {
+                return (at + 1, rest);
+            }
+            if line == label.trim_ascii_end() {
+                return (at + 1, &[]);
+            }
+        }
+        let Some(label) = learned(line).filter(|_| self.known.len() < MAX_LABELS) else { return (0, line) };
+        let rest = line.strip_prefix(&*label);
+        self.known.push(label);
+        rest.map_or((0, line), |rest| (self.known.len(), rest))
+    }
+}
+
+/// The label that the line shows to be one.
+fn learned(line: &[u8]) -> Option<Box<[u8]>> {
+    let head = &line[..line.len().min(MAX_LENGTH)];
+    let first = *head.first()?;
+    if first == b'[' {
+        let end = memchr(b']', head)? + 1;
+        let (inside, rest) = (&line[1..end - 1], line[end..].strip_prefix(b" ")?);
+        let task = begins(rest) || rest.trim_ascii().is_empty() && !is_level(inside);
+        return (task && !inside.is_empty()).then(|| line[..=end].into());
+    }
+    if !first.is_ascii_alphanumeric() && !matches!(first, b'@' | b'.' | b'/') {
+        return None;
+    }
+    // pnpm: `apps/web dev$ vite`, and from then on `apps/web dev: ...`.
+    if let Some(at) = memmem::find(head, b"$ ")
+        && head[..at].iter().filter(|byte| **byte == b' ').count() == 1
+        && head[..at].iter().all(|byte| is_name(*byte) || *byte == b' ')
+    {
+        return Some([&head[..at], b": "].concat().into());
+    }
+    let end = memmem::find(head, b": ").or_else(|| memmem::find(head, b"| "))? + 2;
+    let (name, rest) = (line[..end - 2].trim_ascii_end(), &line[end..]);
+    if name.iter().filter(|byte| **byte == b' ').count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ')
+    {
+        return None;
+    }
+    // Of what is led by one word, `error: ` is more than a label.
+    let task = begins(rest) || rest.trim_ascii().is_empty() && memchr(b':', name).is_some();
+    task.then(|| line[..end].into())
+}
+
+/// The line after a clock: `6:18:14 PM `, `16:53:11 `.
+fn clock(line: &[u8]) -> Option<&[u8]> {
+    let end = line.iter().take(8).position(|byte| *byte == b' ').filter(|_| line[0].is_ascii_digit())?;
+    let (clock, rest) = (&line[..end], &line[end + 1..]);
+    let is_clock = clock.iter().filter(|byte| **byte == b':').count() == 2;
+    let rest = rest.strip_prefix(b"PM ").or_else(|| rest.strip_prefix(b"AM ")).unwrap_or(rest);
+    is_clock.then_some(rest)
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'/' | b'_' | b'-' | b':' | b'#')
+}
+
+/// Whether a task's first lines look so.
+fn begins(rest: &[u8]) -> bool {
+    let rest = rest.trim_ascii_start();
+    ["> ", "$ ", "▲ Next.js", "VITE v", "➜ ", "- Local:"].iter().any(|start| rest.starts_with(start.as_bytes()))
+        // The name of a script or a package, not `> Local:` or a frame of code.
+        && (rest[0] != b'>' || rest.get(2).is_some_and(|byte| byte.is_ascii_lowercase() || matches!(byte, b'@' | b'.')))
+}
+
+/// `[INFO]`, which loggers put there.
+fn is_level(inside: &[u8]) -> bool {
+    inside.iter().all(u8::is_ascii_uppercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_runners_are_taken_away() {
+        for (lines, expected) in [
+            (["[web] ", "[web] ⨯ ./app/page.js:3:1"], (1, "⨯ ./app/page.js:3:1")),
+            (["[web  ] > next dev", "[web  ] up"], (1, "up")),
+            (["web:dev: ", "web:dev:   x"], (1, "  x")),
+            (["apps/web dev$ vite", "apps/web dev: up"], (1, "up")),
+            (["@acme/web: > @acme/web@1.0.0 dev", "@acme/web: up"], (1, "up")),
+            (["web.1   | > next dev", "web.1   | up"], (1, "up")),
+            (["[0]   VITE v8.3.8  ready in 269 ms", "[0] up"], (1, "up")),
+            (["[web] ", "[web]"], (1, "")),
+            (
+                ["6:18:15 PM web.1 |    VITE v8.4.0  ready in 282 ms", "6:18:20 PM web.1 |  6:18:20 PM [vite] x"],
+                (1, " 6:18:20 PM [vite] x"),
+            ),
+        ] {
+            let mut labels = Labels::default();
+            labels.strip(lines[0].as_bytes());
+            assert_eq!(labels.strip(lines[1].as_bytes()), (expected.0, expected.1.as_bytes()), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_label_stays() {
+        for lines in [
+            ["[vite] connected.", "[vite] hmr update /a.js"],
+            ["[ERROR] ", "[ERROR] boom"],
+            ["Error: ", "Error: boom"],
+            ["Cause: > 1 | x", "Cause: x"],
+            ["[ Farm ] > Local:   http://localhost:3000/", "[ Farm ] Error: x"],
+            ["> dev", "> next dev"],
+            ["[200] / 4ms", "[200] /"],
+        ] {
+            let mut labels = Labels::default();
+            labels.strip(lines[0].as_bytes());
+            assert_eq!(labels.strip(lines[1].as_bytes()), (0, lines[1].as_bytes()), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_so_many_tasks_are_told_apart() {
+        let mut labels = Labels::default();
+        for task in 0..20 {
+            let (at, _) = labels.strip(format!("t{task}:dev: ").as_bytes());
+            assert_eq!(at, if task < MAX_LABELS { task + 1 } else { 0 });
+        }
+    }
+}
