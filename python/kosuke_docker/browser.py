@@ -275,6 +275,8 @@ async def _wait_hydrated(page: Page, seconds: float) -> tuple[bool | None, str]:
             return True, f"{name} runs in the page"
         if not scripts:
             return None, "the page has no script"
+        if not seconds:
+            return None, "what does not compile or answer was not waited for"
         if asyncio.get_running_loop().time() > deadline:
             break
         await asyncio.sleep(_POLL)

@@ -24,6 +24,8 @@ const MAX_ASKED: usize = 30;
 const MAX_NAMED: usize = 10;
 /// A dev server prints why before it answers; until then the engine has handed that on, and a report is whole.
 pub(super) const LOG_PAUSE: Duration = Duration::from_millis(250);
+/// So long after an edit a dev server has noticed it, also one that says nothing of that: it looks every few milliseconds.
+pub(super) const NOTICE_PAUSE: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Check {
@@ -56,13 +58,14 @@ impl Check {
         let deadline = Instant::now() + request.timeout;
         let preview = self.status.call(id, None).await?;
         let preview = preview.ok_or_else(|| Error::NoPreview { operation: "check", preview: id.clone() })?;
-        let mut look = Look::new(&preview);
+        let mut look = Look::new(&preview, deadline);
         let run = self.context.store().current_run(id).filter(|run| run.target().is_some());
         match run.filter(|_| preview.running && preview.phase != Phase::Paused) {
             Some(run) => {
-                self.routes(id, &run, &preview, &request.routes, deadline, &mut look).await;
+                let files = self.noticed(id, deadline).await;
+                self.routes(id, &run, &preview, &request.routes, &files, &mut look).await;
                 if request.types {
-                    self.types(id, deadline, &mut look).await;
+                    self.types(id, &mut look).await;
                 } else {
                     look.cannot("types: the type checker was not asked for (types=True)");
                 }
@@ -74,18 +77,26 @@ impl Check {
         Ok(look.result())
     }
 
+    /// The project's files, once the newest edit must have been noticed: an answer from before would tell of what was.
+    async fn noticed(&self, id: &PreviewId, deadline: Instant) -> ProjectFiles {
+        let files = ProjectFiles::of(self.context.settings().projects_dir.join(id.folder())).await;
+        let age = files.newest().and_then(|newest| newest.elapsed().ok()).unwrap_or(NOTICE_PAUSE);
+        tokio::time::sleep_until(deadline.min(Instant::now() + NOTICE_PAUSE.saturating_sub(age))).await;
+        files
+    }
+
     async fn routes(
         &self,
         id: &PreviewId,
         run: &Run,
         preview: &Preview,
         asked: &Routes,
-        deadline: Instant,
+        files: &ProjectFiles,
         look: &mut Look,
     ) {
         let health_path = &self.context.settings().preview_health_path;
         look.page(health_path, preview);
-        let told = self.next.ask(run, deadline).await;
+        let told = self.next.ask(run, look.deadline).await;
         match told.errors {
             Ok(errors) => {
                 look.looked("routes: all of them, as Next.js tells (get_compilation_issues)");
@@ -104,32 +115,21 @@ impl Check {
                 return;
             }
             Routes::Known if look.has_all_routes => return,
-            Routes::Known => self.known(id, told.is_next, look).await,
+            Routes::Known => {
+                if files.is_cut {
+                    look.cannot(
+                        "routes: the project has too many files, or its folder cannot be read: some may be missing",
+                    );
+                }
+                known(files.paths(), told.is_next)
+            }
             Routes::Paths(paths) => paths.clone(),
         };
-        self.ask(id, run, told.is_next, paths, deadline, look).await;
-    }
-
-    /// The routes by the project's files.
-    async fn known(&self, id: &PreviewId, is_next: bool, look: &mut Look) -> Vec<String> {
-        let folder = self.context.settings().projects_dir.join(id.folder());
-        let files = ProjectFiles::of(folder).await;
-        if files.is_cut {
-            look.cannot("routes: the project has too many files, or its folder cannot be read: some may be missing");
-        }
-        known(files.paths(), is_next)
+        self.ask(id, run, told.is_next, paths, look).await;
     }
 
     /// Asks for routes, one after the other: each makes the dev server compile.
-    async fn ask(
-        &self,
-        id: &PreviewId,
-        run: &Run,
-        is_next: bool,
-        paths: Vec<String>,
-        deadline: Instant,
-        look: &mut Look,
-    ) {
+    async fn ask(&self, id: &PreviewId, run: &Run, is_next: bool, paths: Vec<String>, look: &mut Look) {
         let Some(target) = run.target() else { return };
         let (dynamic, mut plain): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_dynamic(path));
         if !dynamic.is_empty() {
@@ -141,7 +141,7 @@ impl Check {
         }
         let (mut answered, mut late) = (Vec::new(), Vec::new());
         for path in plain {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = look.deadline.saturating_duration_since(Instant::now());
             let target = ProbeTarget { path: path.clone(), ..target.clone() };
             let answer = if left.is_zero() { Answer::TooLate } else { self.prober.ask(&target, left).await };
             match answer.status() {
@@ -160,11 +160,11 @@ impl Check {
         look.asked(&answered, errors, is_next);
     }
 
-    async fn types(&self, id: &PreviewId, deadline: Instant, look: &mut Look) {
+    async fn types(&self, id: &PreviewId, look: &mut Look) {
         let Some(workload) = self.context.store().workload(id) else {
             return look.cannot("types: the preview's container is gone");
         };
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = look.deadline.saturating_duration_since(Instant::now());
         match types::check(self.context.engine.as_ref(), &workload.id, left).await {
             Ok(errors) => {
                 look.looked("types: tsc --noEmit, in the container");
@@ -195,10 +195,11 @@ pub(super) fn named(paths: &[String]) -> String {
 struct Look {
     result: CheckResult,
     has_all_routes: bool,
+    deadline: Instant,
 }
 
 impl Look {
-    fn new(preview: &Preview) -> Self {
+    fn new(preview: &Preview, deadline: Instant) -> Self {
         let mut look = Self {
             result: CheckResult {
                 compiled: None,
@@ -211,6 +212,7 @@ impl Look {
                 as_of: SystemTime::now(),
             },
             has_all_routes: false,
+            deadline,
         };
         look.looked("browser errors: what the dev server told of browsers that had the page open");
         look

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::api::{PageAddress, Verdict, VerdictCheck, VerifyRequest};
-use super::check::{LOG_PAUSE, named, validate_path};
+use super::check::{LOG_PAUSE, NOTICE_PAUSE, named, validate_path};
 use super::context::Context;
 use super::edit_log::EditLog;
 use super::next_routes::{NextRoutes, Told};
@@ -19,13 +19,11 @@ use crate::preview::{CompileError, ErrorKind, Phase, Preview};
 use crate::probe::{Answer, ProbeTarget, Prober};
 use crate::state::Run;
 
-/// So long after an edit its page is asked for, whether or not the dev server said something: it looks every few
-/// milliseconds, but many say nothing of what is broken until they are asked.
-const NOTICE_PAUSE: Duration = Duration::from_millis(500);
-/// And once more, where nothing has been said then: one that polls for edits does so every second or so.
+/// Where nothing has been said by [`NOTICE_PAUSE`], the page is asked for once more: some servers look for edits every second
+/// or so.
 const SECOND_NOTICE_PAUSE: Duration = Duration::from_millis(1_200);
 /// How long an error from before the edit may stand when nothing was printed again: mended modules are asked for then.
-const MENDED_PAUSE: Duration = Duration::from_millis(2_000);
+const MENDED_PAUSE: Duration = Duration::from_secs(2);
 const MENDED_POLL: Duration = Duration::from_millis(50);
 
 /// See the module.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kosuke_docker import CheckResult, DockerService, InvalidInputError, PreviewNotFoundError, Verdict
+from kosuke_docker import (
+    CheckResult,
+    DockerService,
+    InvalidInputError,
+    PreviewNotFoundError,
+    RouteCheck,
+    Verdict,
+    VerdictCheck,
+)
 
 TSC = """#!/usr/bin/env node
 require("fs").writeFileSync("who", String(process.getuid()));
@@ -62,6 +71,19 @@ async def test_the_type_checker_runs_as_the_container_does(world: Any) -> None:
     assert (error.file, error.line, error.column, error.kind) == ("src/a.ts", 3, 5, "type")
     assert result.compiled is False
     assert (project / "who").read_text() == world.container(1).exec_run(["id", "-u"]).output.decode().strip() or "0"
+
+
+async def test_the_native_results_have_the_models_fields(world: Any) -> None:
+    world.project(1)
+    service = world.service()
+    await service.start_preview(1, wait="ready")
+    core, name = service._attach().core, service._get_container_name(1)
+    checked = json.loads(await core.check(1, name, False, None, False, 10.0))
+    assert set(checked) == set(CheckResult.model_fields)
+    assert set(checked["routes"][0]) == set(RouteCheck.model_fields)
+    verified = json.loads(await core.verify(1, name, None, "/", 10.0))
+    assert set(verified) == set(Verdict.model_fields) - {"ok", "screenshot"}
+    assert set(verified["checks"][0]) == set(VerdictCheck.model_fields)
 
 
 async def test_a_type_checker_that_hangs_is_ended_with_its_children(world: Any) -> None:

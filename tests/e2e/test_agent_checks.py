@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kosuke_docker import PageUnavailableError, Verdict
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "agent_loop.py"
 COMMAND = "cd /app && npm run dev -- -H 0.0.0.0"
 SECONDS_TO_VERDICT = 3
 """From the save on, as promised. Doubled below: CI's machines are slow, and what is measured stands in its report."""
@@ -79,6 +81,11 @@ async def test_each_edit_gets_a_verdict(world: Any, record_property: Any) -> Non
 
     mended = await verified(service, page, PAGE, record_property)
     assert mended.ok, mended.checks
+
+    # The example's loop: one edit that breaks the page, one that mends it.
+    loop = runpy.run_path(str(EXAMPLE))["loop"]
+    assert [verdict.ok for verdict in await loop(service, 1, page)] == [False, True]
+    assert page.read_text() == PAGE
 
     # A route that nobody opened.
     other = project / "app" / "other" / "page.js"
