@@ -545,7 +545,6 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        _hooks.refuse_within(core, "check", project_id)
         known, asked = _arguments.routes(routes)
         given = (_arguments.flag("types", types), _arguments.bounded_seconds(timeout))
         return CheckResult.model_validate_json(await core.check(project_id, name, known, asked, *given))
@@ -570,7 +569,6 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        _hooks.refuse_within(core, "verify", project_id)
         moment, page, seconds = _arguments.since(since), _arguments.path(path), _arguments.bounded_seconds(timeout)
         deadline = asyncio.get_running_loop().time() + seconds
         # It starts while the dev server compiles.
@@ -641,7 +639,6 @@ class DockerService:
     async def _page_address(self, project_id: int, path: str) -> tuple[str, tuple[str, int]]:
         """The address for people, and the host and port to connect to."""
         core, name = self._attach().core, self._get_container_name(project_id)
-        _hooks.refuse_within(core, "screenshot", project_id)
         told = json.loads(await core.page_address(project_id, name, path))
         return told["url"], (told["host"].strip("[]"), told["port"])
 

@@ -17,6 +17,8 @@ from kosuke_docker import mcp as tools
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult
 
+pytestmark = pytest.mark.usefixtures("chromium_program")
+
 NAMES = {
     "preview_start",
     "preview_stop",

@@ -11,7 +11,7 @@ import nextjs
 import pytest
 from kosuke_docker import PageUnavailableError, Verdict
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300), pytest.mark.usefixtures("chromium_program")]
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "agent_loop.py"
 COMMAND = "cd /app && npm run dev -- -H 0.0.0.0"
