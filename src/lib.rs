@@ -34,3 +34,4 @@ pub mod settings;
 mod state;
 mod sync;
 mod tasks;
+mod tls;

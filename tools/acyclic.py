@@ -27,7 +27,7 @@ FLOORS = [
     {"environment", "folder"},
     {"error"},
     {"engine", "database", "probe", "readiness", "settings"},
-    {"preview", "id", "credentials", "containment", "rules", "lock", "tasks"},
+    {"preview", "id", "credentials", "containment", "rules", "lock", "tasks", "tls"},
 ]
 NODE = re.compile(r'\s*"([^"]+)" \[label="([^"]*)"')
 USE = re.compile(r'\s*"([^"]+)" -> "([^"]+)" \[label="uses"')

@@ -211,8 +211,9 @@ class Browser:
     ) -> AsyncIterator[tuple[Page, _Errors]]:
         """A page that has loaded, in a context of its own."""
         # Every dev server knows localhost, and some refuse other names.
-        host, port = "localhost", urlsplit(url).port or 80
-        errors = _Errors(f"http://{host}:{port}", path)
+        told = urlsplit(url)
+        host, port = "localhost", told.port or 80
+        errors = _Errors(f"{told.scheme}://{host}:{port}", path)
         try:
             async with asyncio.timeout(timeout), self._pages:
                 chromium = await self.start()
@@ -246,6 +247,8 @@ async def _context(chromium: Chromium, proxy: PageProxy) -> AsyncIterator[Browse
         viewport={"width": _SIZE[0], "height": _SIZE[1]},
         accept_downloads=False,
         service_workers="block",
+        # Dev servers sign their certificates themselves.
+        ignore_https_errors=True,
     )
     try:
         yield context

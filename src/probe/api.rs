@@ -15,13 +15,15 @@ pub struct ProbeTarget {
     pub endpoint: Endpoint,
     /// The path to ask for.
     pub path: String,
+    /// Whether it speaks HTTPS. Its certificate is not checked.
+    pub https: bool,
 }
 
 impl ProbeTarget {
     /// A path at an endpoint.
     #[must_use]
     pub fn new(endpoint: Endpoint, path: &str) -> Self {
-        Self { endpoint, path: path.to_owned() }
+        Self { endpoint, path: path.to_owned(), https: false }
     }
 
     /// A path on the host and port of a URL; None: it is not `http://host:port`.
@@ -70,9 +72,9 @@ pub trait Prober: Send + Sync + 'static {
     /// Whether the server refuses requests for this host name, as Vite and its kin do with those that they do not know.
     async fn refuses_host(&self, target: &ProbeTarget, host: &str, timeout: Duration) -> bool;
 
-    /// Asks one of the tools that Next.js 16 has for agents. Only to be asked of such a server: Next.js 15 takes it for a
+    /// Asks one of the tools that Next.js 16 has for agents, whatever the target's path. Only to be asked of such a server: Next.js 15 takes it for a
     /// page, compiles and prints.
-    async fn ask_next(&self, endpoint: &Endpoint, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer>;
+    async fn ask_next(&self, target: &ProbeTarget, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer>;
 }
 
 #[cfg(test)]

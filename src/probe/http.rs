@@ -1,5 +1,6 @@
-//! [`Prober`] over HTTP. It only ever asks previews, so it knows no proxy and no TLS.
+//! [`Prober`] over HTTP. It only ever asks previews, so it knows no proxy and checks no certificate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,9 +9,12 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+
 use super::api::{Answer, ProbeTarget, Prober};
 use super::next_tools::{NextTool, NoToolAnswer, PATH};
-use crate::preview::Endpoint;
+use crate::tls::EncryptOnly;
 
 const MAX_REDIRECTS: usize = 10;
 /// Bytes of a refusal's page that are read.
@@ -35,6 +39,7 @@ impl HttpProber {
             .redirect(Policy::none())
             // A kept connection would hold a slot of a dev server for nothing, and break when the app restarts.
             .pool_max_idle_per_host(0)
+            .tls_backend_preconfigured(any_certificate()?)
             .user_agent(concat!("kosuke-docker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| error.to_string())?;
@@ -60,8 +65,7 @@ impl HttpProber {
 #[async_trait]
 impl Prober for HttpProber {
     async fn ask(&self, target: &ProbeTarget, timeout: Duration) -> Answer {
-        let base = format!("http://{}", target.endpoint);
-        let Ok((url, base)) = Url::parse(&base).and_then(|base| Ok((base.join(&target.path)?, base))) else {
+        let Ok((url, base)) = base(target).and_then(|base| Ok((base.join(&target.path)?, base))) else {
             return Answer::NoServer;
         };
         // A path may come out of what an app printed: it must not lead anywhere else.
@@ -91,11 +95,11 @@ impl Prober for HttpProber {
         tokio::time::timeout(timeout, ask).await.ok().flatten().unwrap_or(false)
     }
 
-    async fn ask_next(&self, endpoint: &Endpoint, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer> {
-        let url = Url::parse(&format!("http://{endpoint}{PATH}")).map_err(|_| NoToolAnswer::NoServer)?;
+    async fn ask_next(&self, target: &ProbeTarget, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer> {
+        let url = base(target).and_then(|base| base.join(PATH)).map_err(|_| NoToolAnswer::NoServer)?;
         let request = self.client.post(url).body(tool.request());
         // A foreign host name is refused, and one that takes no event stream, too.
-        let request = request.header(HOST, format!("localhost:{}", endpoint.port));
+        let request = request.header(HOST, format!("localhost:{}", target.endpoint.port));
         let request = request.header(CONTENT_TYPE, "application/json");
         let request = request.header(ACCEPT, "application/json, text/event-stream");
         let ask = async {
@@ -115,6 +119,11 @@ impl Prober for HttpProber {
     }
 }
 
+/// Where a target's server is.
+fn base(target: &ProbeTarget) -> Result<Url, <Url as std::str::FromStr>::Err> {
+    Url::parse(&format!("{}://{}", if target.https { "https" } else { "http" }, target.endpoint))
+}
+
 /// The body, cut after some `longest` bytes.
 async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
@@ -126,11 +135,21 @@ async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, reqwes
     Ok(body)
 }
 
+/// TLS for dev servers, which sign their certificates themselves.
+fn any_certificate() -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let verifier = Arc::new(EncryptOnly::new(provider));
+    let builder = builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(builder.with_no_client_auth())
+}
+
 /// Where a redirect leads, None when it leaves the preview. The server believes that it is `localhost`.
 fn redirect(origin: &Url, current: &Url, location: &str) -> Option<Url> {
     let mut next = current.join(location).ok()?;
     let same_host = next.host_str() == origin.host_str() || next.host_str() == Some("localhost");
-    if next.scheme() != "http" || !same_host || next.port_or_known_default() != origin.port_or_known_default() {
+    if next.scheme() != origin.scheme() || !same_host || next.port_or_known_default() != origin.port_or_known_default()
+    {
         return None;
     }
     next.set_host(origin.host_str()).ok()?;
@@ -140,6 +159,7 @@ fn redirect(origin: &Url, current: &Url, location: &str) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preview::Endpoint;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -217,8 +237,8 @@ mod tests {
                 _ = socket.write_all(answer.as_bytes()).await;
                 String::from_utf8_lossy(&buffer[..read]).to_lowercase()
             });
-            let endpoint = Endpoint { host: "127.0.0.1".into(), port };
-            let asked = HttpProber::new()?.ask_next(&endpoint, NextTool::List, Duration::from_secs(5)).await;
+            let target = ProbeTarget::new(Endpoint { host: "127.0.0.1".into(), port }, "/");
+            let asked = HttpProber::new()?.ask_next(&target, NextTool::List, Duration::from_secs(5)).await;
             assert_eq!(asked, expected);
             let request = served.await?;
             assert!(request.starts_with("post /_next/mcp http/1.1"), "{request}");

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::api::{Answer, ProbeTarget, Prober};
 use super::next_tools::{NextTool, NoToolAnswer};
 use crate::lock::lock;
-use crate::preview::Endpoint;
 
 /// Answers by path; by default nothing listens.
 #[derive(Default)]
@@ -63,7 +62,7 @@ impl Prober for MemoryProber {
         lock(&self.refused_hosts).contains(host)
     }
 
-    async fn ask_next(&self, _endpoint: &Endpoint, tool: NextTool, _timeout: Duration) -> Result<Value, NoToolAnswer> {
+    async fn ask_next(&self, _target: &ProbeTarget, tool: NextTool, _timeout: Duration) -> Result<Value, NoToolAnswer> {
         lock(&self.asked).push(tool.name().unwrap_or("tools/list").to_owned());
         lock(&self.tools).get(&tool).cloned().ok_or(NoToolAnswer::NotUnderstood)
     }

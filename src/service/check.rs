@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::api::{CheckRequest, CheckResult, RouteCheck, Routes};
 use super::context::Context;
-use super::next_routes::NextRoutes;
+use super::next_routes::{NextRoutes, target_at};
 use super::project_files::ProjectFiles;
 use super::routes::{compiled, is_dynamic, known};
 use super::status::Status;
@@ -15,7 +15,7 @@ use super::types;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{CompileError, ErrorKind, Phase, Preview};
-use crate::probe::{Answer, ProbeTarget, Prober};
+use crate::probe::{Answer, Prober};
 use crate::state::Run;
 
 /// Routes that one check asks for.
@@ -130,7 +130,6 @@ impl Check {
 
     /// Asks for routes, one after the other: each makes the dev server compile.
     async fn ask(&self, id: &PreviewId, run: &Run, is_next: bool, paths: Vec<String>, look: &mut Look) {
-        let Some(target) = run.target() else { return };
         let (dynamic, mut plain): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_dynamic(path));
         if !dynamic.is_empty() {
             look.cannot(format!("routes: {}: their parts stand for anything, ask for paths", named(&dynamic)));
@@ -142,7 +141,7 @@ impl Check {
         let (mut answered, mut late) = (Vec::new(), Vec::new());
         for path in plain {
             let left = look.deadline.saturating_duration_since(Instant::now());
-            let target = ProbeTarget { path: path.clone(), ..target.clone() };
+            let Some(target) = target_at(run, &path) else { return };
             let answer = if left.is_zero() { Answer::TooLate } else { self.prober.ask(&target, left).await };
             match answer.status() {
                 Some(status) => answered.push((path, status)),

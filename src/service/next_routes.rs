@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::preview::CompileError;
 use crate::probe::next_tools::{errors, has_tool, routes};
-use crate::probe::{NextTool, NoToolAnswer, Prober};
+use crate::probe::{NextTool, NoToolAnswer, ProbeTarget, Prober};
 use crate::readiness::without_passwords;
 use crate::state::Run;
 
@@ -62,9 +62,15 @@ impl NextRoutes {
     }
 
     async fn call(&self, run: &Run, tool: NextTool, deadline: Instant) -> Result<serde_json::Value, NoToolAnswer> {
-        let target = run.target().ok_or(NoToolAnswer::NoServer)?;
-        self.prober.ask_next(&target.endpoint, tool, deadline.saturating_duration_since(Instant::now())).await
+        let target = target_at(run, "/").ok_or(NoToolAnswer::NoServer)?;
+        self.prober.ask_next(&target, tool, deadline.saturating_duration_since(Instant::now())).await
     }
+}
+
+/// Where a path of a preview is asked for.
+pub(super) fn target_at(run: &Run, path: &str) -> Option<ProbeTarget> {
+    let target = run.target()?.clone();
+    Some(ProbeTarget { path: path.to_owned(), https: run.state().https, ..target })
 }
 
 /// Source text may hold what is not to be shown.

@@ -10,13 +10,13 @@ use super::api::{PageAddress, Verdict, VerdictCheck, VerifyRequest};
 use super::check::{LOG_PAUSE, NOTICE_PAUSE, named, validate_path};
 use super::context::Context;
 use super::edit_log::EditLog;
-use super::next_routes::{NextRoutes, Told};
+use super::next_routes::{NextRoutes, Told, target_at};
 use super::project_files::ProjectFiles;
 use super::status::Status;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{CompileError, ErrorKind, Phase, Preview};
-use crate::probe::{Answer, ProbeTarget, Prober};
+use crate::probe::{Answer, Prober};
 use crate::state::Run;
 
 /// Where nothing has been said by [`NOTICE_PAUSE`], the page is asked for once more: some servers look for edits every second
@@ -136,22 +136,21 @@ impl Verify {
 
     /// A fresh request for the page. That of the health path is always sent: its answer ends errors.
     async fn ask(&self, run: &Run, path: &str) -> Option<Answer> {
-        let target = run.target()?;
         let answer = self.context.common.page.probe_anew(run).await;
-        if target.path == path {
+        if run.target()?.path == path {
             return answer;
         }
-        let target = ProbeTarget { path: path.to_owned(), ..target.clone() };
+        let target = target_at(run, path)?;
         Some(self.prober.ask(&target, self.context.settings().preview_warmup_timeout).await)
     }
 
     /// Vite compiles a module when a browser asks for it: those that it sent an update of are asked for. Gives the broken
     /// ones.
     async fn ask_for_updated(&self, run: &Run, updated: &[String], deadline: Instant) -> Vec<String> {
-        let (Some(target), mut broken) = (run.target(), Vec::new()) else { return Vec::new() };
+        let mut broken = Vec::new();
         for path in updated {
             let left = deadline.saturating_duration_since(Instant::now());
-            let target = ProbeTarget { path: path.clone(), ..target.clone() };
+            let Some(target) = target_at(run, path) else { return broken };
             if self.prober.ask(&target, left).await.status().is_some_and(|status| status >= 500) {
                 broken.push(path.clone());
             }

@@ -29,6 +29,8 @@ pub(crate) struct RunState {
     error_at: Option<SystemTime>,
     /// When the page had first been compiled and answered, as far as this process knows.
     pub(crate) ready_at: Option<SystemTime>,
+    /// It answered over HTTPS, and not over HTTP.
+    pub(crate) https: bool,
     /// No address of it can be reached from here.
     pub(crate) logs_decide: bool,
     /// OOM kills that were heard of, and how many of them a good answer to a later request has shown to be overcome.

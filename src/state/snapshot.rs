@@ -179,6 +179,9 @@ impl Snapshots {
         preview.http_status = state.last_answer.and_then(Answer::status);
         preview.compilation_complete = readiness.is_complete();
         preview.ready_at = state.ready_at;
+        if state.https {
+            preview.url = preview.url.take().map(|url| url.replacen("http://", "https://", 1));
+        }
         preview.errors = readiness.errors().to_vec();
         preview.phase = state.phase();
         preview.detail = match preview.phase {

@@ -81,13 +81,28 @@ impl PageProbe {
 
     async fn ask(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
         let sent = run.sent_now();
-        let answer = self.prober.ask(target, timeout).await;
+        let answer = self.send(run, target, timeout).await;
         let may_clear = answer.status().is_some_and(|status| status < 500) && run.state().readiness.has_error();
         if may_clear {
             // Where a broken page is answered all the same, what was printed for this very request tells.
             tokio::time::sleep(OUTPUT_PAUSE).await;
         }
         run.record_answer(answer, &sent);
+        answer
+    }
+
+    /// Sends one request, over HTTPS where the server speaks that: whoever does not answer over the one is tried over the other.
+    async fn send(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
+        let https = run.state().https;
+        let answer = self.prober.ask(&ProbeTarget { https, ..target.clone() }, timeout).await;
+        if answer != Answer::NoServer {
+            return answer;
+        }
+        let other = self.prober.ask(&ProbeTarget { https: !https, ..target.clone() }, timeout).await;
+        if other.status().is_some() {
+            run.modify(|state| state.https = !https);
+            return other;
+        }
         answer
     }
 
@@ -98,7 +113,7 @@ impl PageProbe {
             return self.ask(run, target, self.warmup_timeout).await;
         };
         let sent = run.sent_now();
-        let answer = self.prober.ask(&ProbeTarget { path, ..target.clone() }, self.warmup_timeout).await;
+        let answer = self.send(run, &ProbeTarget { path, ..target.clone() }, self.warmup_timeout).await;
         run.record_module_answer(answer, &sent);
         // A server that does not serve modules shows what is broken in its page.
         match answer {
