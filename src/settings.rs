@@ -110,6 +110,8 @@ pub struct Settings {
     pub preview_probe_timeout: Duration,
     /// `PREVIEW_PROBE_INTERVAL`: how often a page that was ready is looked at while somebody listens; zero: never.
     pub preview_probe_interval: Duration,
+    /// `PREVIEW_BROWSER_ERRORS`: whether Vite is asked to tell what goes wrong in the browser.
+    pub preview_browser_errors: bool,
     /// `PREVIEW_WARMUP_TIMEOUT`
     pub preview_warmup_timeout: Duration,
     /// `PREVIEW_HOOK_TIMEOUT`: for one call of a replaced hook. The facade keeps it.
@@ -336,6 +338,7 @@ pub(crate) mod tests {
             preview_probe_ttl: Duration::from_secs(1),
             preview_probe_timeout: Duration::from_secs(5),
             preview_probe_interval: Duration::from_secs(10),
+            preview_browser_errors: true,
             preview_warmup_timeout: Duration::from_secs(60),
             preview_hook_timeout: Duration::from_secs(120),
             preview_stop_timeout: Duration::from_secs(5),

@@ -87,6 +87,11 @@ class Settings(FromEnvironment):
         description="Seconds after the last answer of a page that was ready until it is asked for again, while "
         "somebody listens to events or waits; 0 never asks.",
     )
+    preview_browser_errors: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Whether `Preview.browser_errors` is filled. `auto` sets `AI_AGENT=kosuke-docker` for projects that stand "
+        "on Vite, whose dev server then passes on what goes wrong in the browser.",
+    )
     preview_warmup_timeout: float = Field(
         default=60.0,
         description="Seconds that the warm-up request, which makes the dev server compile, waits for an answer.",

@@ -123,6 +123,11 @@ pub(super) fn settings(dict: &Bound<'_, PyDict>) -> PyResult<Settings> {
         preview_health_path: fields.required("preview_health_path")?,
         preview_probe_ttl: fields.seconds("preview_probe_ttl")?,
         preview_probe_timeout: fields.seconds("preview_probe_timeout")?,
+        preview_browser_errors: match fields.required::<String>("preview_browser_errors")?.as_str() {
+            "auto" => true,
+            "off" => false,
+            _ => return Err(wrong("preview_browser_errors", "must be 'auto' or 'off'")),
+        },
         preview_probe_interval: fields.seconds("preview_probe_interval")?,
         preview_warmup_timeout: fields.seconds("preview_warmup_timeout")?,
         preview_hook_timeout: fields.seconds("preview_hook_timeout")?,

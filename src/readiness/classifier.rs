@@ -1,6 +1,7 @@
 //! Turns the bytes of both streams of one container into signals.
 
 use super::boxes::{Boxes, is_wrapped};
+use super::browser::BrowserReport;
 use super::excerpt;
 use super::format::Format;
 use super::labels::{Labels, MAX_LABELS};
@@ -165,6 +166,10 @@ impl Reports {
 
 fn signals(report: &OpenReport) -> Vec<Signal> {
     let text = report.text();
+    if report.format.browser {
+        let told = errors(report.format, &text).into_iter().filter_map(BrowserReport::of);
+        return told.map(Signal::Browser).collect();
+    }
     let signal = |error: crate::preview::CompileError| {
         let cleared_by: ClearedBy = (report.format.cleared_by)(error.kind, &text);
         Signal::Error(error, cleared_by)
@@ -184,7 +189,15 @@ fn pass(marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
         Marker::Listening(port) => sink(Signal::Listening(port)),
         Marker::Compiling => sink(Signal::Compiling),
         Marker::Compiled => sink(Signal::Compiled),
-        Marker::Answered => sink(Signal::Answered),
+        Marker::Answered => {
+            sink(Signal::Loaded("/".to_owned()));
+            sink(Signal::Answered);
+        }
+        Marker::Loaded(page) => sink(Signal::Loaded(excerpt::message(page.to_owned()))),
+        Marker::Refreshed => {
+            sink(Signal::Refreshed);
+            sink(Signal::Compiled);
+        }
         Marker::Rebuilt => sink(Signal::Rebuilt),
         Marker::Crashed => sink(Signal::Crashed),
         Marker::Next(major, minor) => sink(Signal::Next(major, minor)),

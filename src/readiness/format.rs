@@ -32,6 +32,8 @@ pub(super) struct Format {
     pub(super) list: Option<ReadList>,
     /// Whether an error without a place in the project counts, given its kind and the text of the report.
     pub(super) counts_without_place: fn(ErrorKind, &str) -> bool,
+    /// It is about a browser that has the page open. Such a report goes on until the server says something else.
+    pub(super) browser: bool,
     /// The report is dropped when the next line tells the problem behind it.
     pub(super) yields_to_problem: bool,
 }
@@ -49,6 +51,7 @@ impl Format {
         takes_in: |_| false,
         list: None,
         counts_without_place: |_, _| true,
+        browser: false,
         yields_to_problem: false,
     };
 }

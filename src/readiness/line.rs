@@ -57,6 +57,10 @@ pub(super) enum Marker<'a> {
     Checked(u32),
     /// The updated modules, separated by commas.
     Updated(&'a str),
+    /// This page was asked for, and answered with 200.
+    Loaded(&'a str),
+    /// Next.js compiled what was edited, and sent it to the browsers.
+    Refreshed,
     Reloaded,
     Problem(Problem),
     /// The first line of a report.

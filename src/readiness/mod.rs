@@ -10,6 +10,7 @@
 
 mod advice;
 mod boxes;
+mod browser;
 mod classifier;
 mod excerpt;
 mod format;
@@ -30,6 +31,7 @@ mod telling;
 mod tracker;
 mod words;
 
+pub use browser::{BrowserErrors, BrowserReport};
 pub use classifier::Classifier;
 pub use lines::LineSplitter;
 pub use patterns::Patterns;

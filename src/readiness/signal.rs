@@ -1,5 +1,6 @@
 //! What the output of a dev server says, one statement at a time.
 
+use super::browser::BrowserReport;
 use super::problem::Problem;
 use crate::preview::CompileError;
 
@@ -30,6 +31,12 @@ pub enum Signal {
     Updated(Option<String>),
     /// An error of the project, and what clears it.
     Error(CompileError, ClearedBy),
+    /// An error in a browser that has the page open.
+    Browser(BrowserReport),
+    /// This page was asked for, and answered.
+    Loaded(String),
+    /// What was edited was sent to the browsers.
+    Refreshed,
     /// A problem of the environment.
     Problem(Problem),
 }

@@ -99,6 +99,7 @@ impl Readiness {
                 });
                 self.checks += 1;
             }
+            Signal::Browser(_) | Signal::Loaded(_) | Signal::Refreshed => {}
             Signal::Updated(path) => self.updated(path.as_deref()),
             // What is told after a build failed is why.
             Signal::Error(error, cleared_by) if self.build_failed && cleared_by.is_of_a_build() => {

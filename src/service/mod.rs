@@ -49,6 +49,7 @@ mod sweep;
 mod tests;
 mod types;
 mod verify;
+mod vite;
 mod wait;
 
 pub use api::{

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::hooks::{Hook, HookAnswer, HookRequest, ask};
 use super::image::Images;
 use super::network::PreviewNetwork;
+use super::vite;
 use crate::database::DatabaseError;
 use crate::engine::{Attachment, EngineError};
 use crate::environment::{self, Variables};
@@ -235,5 +236,15 @@ pub(crate) async fn container_environment(common: &Common, request: &StartReques
         _ => common.databases.environment(id, &overlay, admin),
     };
     environment::validate(&variables)?;
-    Ok(variables)
+    Ok(with_mark(common, request, variables).await)
+}
+
+/// With the mark that makes Vite tell what goes wrong in the browser, unless somebody set it.
+async fn with_mark(common: &Common, request: &StartRequest, mut variables: Variables) -> Variables {
+    let folder = common.settings.projects_dir.join(request.id.folder());
+    let given = variables.iter().any(|(name, _)| name == vite::MARK);
+    if common.settings.preview_browser_errors && !given && vite::is_vite(&folder).await {
+        variables.push((vite::MARK.into(), vite::NAME.into()));
+    }
+    variables
 }

@@ -11,7 +11,7 @@ use crate::engine::RunId;
 use crate::lock::lock;
 use crate::preview::Phase;
 use crate::probe::{Answer, ProbeTarget};
-use crate::readiness::{Readiness, Signal};
+use crate::readiness::{BrowserErrors, Readiness, Signal};
 
 /// How long after it began to follow a container callers wait for its history and its first answer.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -20,6 +20,8 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunState {
     pub(crate) readiness: Readiness,
+    /// What went wrong in browsers that have the page open.
+    pub(crate) browser: BrowserErrors,
     /// What was printed before this process came to it has been read.
     pub(crate) history_read: bool,
     /// A warm-up request is on its way, to a server that is up.
@@ -176,8 +178,13 @@ impl Run {
         }
         self.modify(|state| {
             for signal in signals {
-                if matches!(signal, Signal::Error(..) | Signal::Failed(_)) {
-                    state.error_at = Some(SystemTime::now());
+                match &signal {
+                    Signal::Error(..) | Signal::Failed(_) => state.error_at = Some(SystemTime::now()),
+                    Signal::Browser(report) => state.browser.told(report.clone(), SystemTime::now()),
+                    Signal::Updated(Some(path)) => state.browser.updated(path),
+                    Signal::Updated(None) => state.browser.reloaded(),
+                    Signal::Loaded(page) => state.browser.loaded(page),
+                    _ => {}
                 }
                 state.readiness.signal(signal);
             }

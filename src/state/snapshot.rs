@@ -183,6 +183,7 @@ impl Snapshots {
             preview.url = preview.url.take().map(|url| url.replacen("http://", "https://", 1));
         }
         preview.errors = readiness.errors().to_vec();
+        preview.browser_errors = state.browser.all().to_vec();
         preview.phase = state.phase();
         preview.detail = match preview.phase {
             Phase::CompileError => readiness.errors().first().map(error_sentence),

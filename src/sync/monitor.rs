@@ -39,6 +39,8 @@ pub(crate) struct Monitor {
     patterns: Patterns,
     projects_dir: PathBuf,
     port: u16,
+    /// Whether what dev servers pass on of browsers is told.
+    browser_errors: bool,
     /// Whether the log tells of answers of the health path: dev servers log those of `/`.
     answers_count: bool,
 }
@@ -80,6 +82,7 @@ impl Monitor {
             patterns: settings.patterns().unwrap_or_default(),
             projects_dir: settings.projects_dir.clone(),
             port: settings.preview_port,
+            browser_errors: settings.preview_browser_errors,
             answers_count: settings.preview_health_path == "/",
         }
     }
@@ -143,7 +146,10 @@ impl Monitor {
         self.record(run, project, reader.flush()).await;
     }
 
-    async fn record(&self, run: &Run, project: &Project, signals: Vec<Signal>) {
+    async fn record(&self, run: &Run, project: &Project, mut signals: Vec<Signal>) {
+        if !self.browser_errors {
+            signals.retain(|signal| !matches!(signal, Signal::Browser(_)));
+        }
         if signals.is_empty() {
             return;
         }
@@ -151,6 +157,10 @@ impl Monitor {
         if signals.iter().any(|signal| matches!(signal, Signal::Error(..))) {
             let names = project.names().await;
             run.modify(|state| state.readiness.know_project(names));
+        }
+        if signals.contains(&Signal::Refreshed) {
+            let edited = project.edited(run.state().browser.all()).await;
+            run.modify(|state| state.browser.edited(|file, _| edited.iter().any(|known| known == file)));
         }
         run.record_signals(project.correct(signals).await, self.answers_count);
     }

@@ -5,13 +5,13 @@
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::edits::SKIPPED_FOLDERS;
-use crate::preview::CompileError;
-use crate::readiness::{Signal, framed_line};
+use crate::preview::{BrowserError, CompileError, ErrorKind};
+use crate::readiness::{BrowserReport, Signal, framed_line};
 
 /// Entries that are looked at. Folders that are near to the root come first.
 const MAX_ENTRIES: usize = 5_000;
@@ -39,15 +39,21 @@ impl Project {
     /// Makes the errors among the signals name files that are there. One that cannot be found is told as it was printed,
     /// unless its name was cut; one of several that fit is not guessed.
     pub(super) async fn correct(&self, mut signals: Vec<Signal>) -> Vec<Signal> {
-        let named = |signal: &Signal| matches!(signal, Signal::Error(error, _) if error.file.is_some());
+        let named = |signal: &Signal| match signal {
+            Signal::Error(error, _) => error.file.is_some(),
+            Signal::Browser(report) => report.file.is_some(),
+            _ => false,
+        };
         if !signals.iter().any(named) {
             return signals;
         }
         let (folder, given) = (self.folder.clone(), signals.clone());
         let corrected = tokio::task::spawn_blocking(move || {
             for signal in &mut signals {
-                if let Signal::Error(error, _) = signal {
-                    correct(&folder, error);
+                match signal {
+                    Signal::Error(error, _) => correct(&folder, error),
+                    Signal::Browser(report) => correct_report(&folder, report),
+                    _ => {}
                 }
             }
             signals
@@ -55,11 +61,39 @@ impl Project {
         corrected.await.unwrap_or(given)
     }
 
+    /// The files of these errors that were changed since the error was told last.
+    pub(super) async fn edited(&self, errors: &[BrowserError]) -> Vec<String> {
+        let folder = self.folder.clone();
+        let known: Vec<_> = errors.iter().filter_map(|error| Some((error.file.clone()?, error.last_at))).collect();
+        let edited = tokio::task::spawn_blocking(move || {
+            let changed = |(file, told): (String, SystemTime)| {
+                let metadata = std::fs::symlink_metadata(folder.join(&file)).ok().filter(|_| is_inside(&file))?;
+                let changed = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+                (SystemTime::UNIX_EPOCH + changed > told).then_some(file)
+            };
+            known.into_iter().filter_map(changed).collect()
+        });
+        edited.await.unwrap_or_default()
+    }
+
     /// What the project itself has by name: the entries of its folder, and the aliases of its configuration.
     pub(super) async fn names(&self) -> Vec<String> {
         let folder = self.folder.clone();
         tokio::task::spawn_blocking(move || names(&folder)).await.unwrap_or_default()
     }
+}
+
+fn correct_report(folder: &Path, report: &mut BrowserReport) {
+    let mut error = CompileError {
+        file: report.file.take(),
+        line: report.line,
+        column: report.column,
+        message: String::new(),
+        kind: ErrorKind::Runtime,
+        raw: String::new(),
+    };
+    correct(folder, &mut error);
+    (report.file, report.line, report.column) = (error.file, error.line, error.column);
 }
 
 fn correct(folder: &Path, error: &mut CompileError) {
@@ -206,7 +240,6 @@ fn aliases(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preview::ErrorKind;
 
     fn error(file: &str, line: Option<u32>, raw: &str) -> CompileError {
         CompileError {

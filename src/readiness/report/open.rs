@@ -70,6 +70,11 @@ impl OpenReport {
     }
 
     fn keep(&mut self, line: &[u8]) {
+        // React draws the whole tree around what does not match.
+        let drawn = line.trim_ascii_start();
+        if self.format.browser && (drawn.starts_with(b"<") || drawn.starts_with(b"...")) {
+            return;
+        }
         if self.lines < MAX_LINES && self.text.len() + line.len() < MAX_BYTES {
             self.lines += 1;
             self.text.extend_from_slice(line);
@@ -105,7 +110,8 @@ impl OpenReport {
     /// Whether a line that means nothing by itself is a part of the report.
     pub(in super::super) fn goes_on(&self, line: &[u8]) -> bool {
         let text = line.trim_ascii_start();
-        text.is_empty()
+        self.format.browser
+            || text.is_empty()
             || text.len() < line.len()
             || self.message
             || self.headed

@@ -50,6 +50,14 @@ impl<'a> ReportParser<'a> {
             self.call(call);
             return;
         }
+        // Vite's stack of a browser: ` > onClick src/App.jsx:13:69`.
+        if first == b'>'
+            && let Some(call) = text.strip_prefix("> ").filter(|call| !call.starts_with(|c: char| c.is_ascii_digit()))
+            && anywhere(call).is_some()
+        {
+            self.call(call);
+            return;
+        }
         match self.frame.read(line, text, first) {
             FrameLine::Other => {}
             FrameLine::Inside => return,

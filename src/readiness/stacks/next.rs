@@ -14,7 +14,8 @@ use memchr::memmem;
 
 groups! {
     Word, WORDS:
-    Mark = "⨯" | "rror" | "[browser] ./",
+    Mark = "⨯" | "rror",
+    Browser = "[browser] ",
     Banner = "▲ Next.js ",
     Blocked = "locked cross-origin",
     Request = "GET " | "HEAD ",
@@ -25,7 +26,7 @@ groups! {
 
 pub(super) const STACK: Stack = Stack {
     words: WORDS,
-    marked: Some(Rule { groups: Word::bits(&[Word::Mark, Word::Banner, Word::Blocked]), read: marked }),
+    marked: Some(Rule { groups: Word::bits(&[Word::Mark, Word::Browser, Word::Banner, Word::Blocked]), read: marked }),
     errors: Some(Rule { groups: Word::bits(&[Word::Mark]), read: build_failed }),
     progress: Some(Rule { groups: Word::bits(&[Word::Request, Word::Compile]), read: progress }),
     ready: Some(Rule { groups: Word::bits(&[Word::Started]), read: started }),
@@ -87,6 +88,9 @@ static REPORT: Format = Format {
     ..Format::DEFAULT
 };
 
+/// `[browser] Uncaught Error: boom`, with the place and a frame below.
+static BROWSER: Format = Format { browser: true, ..Format::DEFAULT };
+
 /// A line with Next's mark of an error.
 fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     if let Some(version) = words.after(Word::Banner, line.text) {
@@ -94,6 +98,9 @@ fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     }
     if let Some(rest) = words.after(Word::Blocked, line.text) {
         return never_hydrates(rest);
+    }
+    if line.text.starts_with("[browser] ") && !line.text.starts_with("[browser] ./") {
+        return Some(Marker::Opens(&BROWSER));
     }
     // What nobody handled is the server's last word: it answers no request any more.
     if line.printed.starts_with("Unhandled Rejection: ") {
@@ -163,7 +170,11 @@ fn request(text: &str) -> Option<Marker<'_>> {
     if !rest.starts_with(" in ") {
         return None;
     }
-    Some(if path == "/" && status == 200 { Marker::Answered } else { Marker::Ends })
+    Some(match (path, status) {
+        ("/", 200) => Marker::Answered,
+        (_, 200) => Marker::Loaded(path),
+        _ => Marker::Ends,
+    })
 }
 
 /// `○ Compiling / ...`, `wait  - compiling...`, `✓ Compiled / in 9s`.
@@ -174,6 +185,9 @@ fn compilation(text: &str) -> Option<Marker<'_>> {
         || body.starts_with("wait compiling")
     {
         return Some(Marker::Compiling);
+    }
+    if body.starts_with("Compiled in ") {
+        return Some(Marker::Refreshed);
     }
     (body.starts_with("Compiled ") && body.contains(" in ")).then_some(Marker::Compiled)
 }

@@ -25,7 +25,18 @@ pub(super) const STACK: Stack = Stack {
     errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Esbuild]), read: error }),
     report: ReportWords {
         continues: &["Build failed", "Plugin:", "File:", "Are they", "─", "╭", "│", "╰", "✘"],
-        prefixes: &["✘ ", "✖ ", "X ", "Internal server error: ", "Pre-transform error: ", "(client) ", "(ssr) "],
+        prefixes: &[
+            "✘ ",
+            "✖ ",
+            "X ",
+            "Internal server error: ",
+            "Pre-transform error: ",
+            "(client) ",
+            "(ssr) ",
+            "[Unhandled error] ",
+            "[Unhandled rejection] ",
+            "[console.error] ",
+        ],
         headlines: &[
             "Build failed with",
             "Transform failed with",
@@ -61,6 +72,9 @@ static REPORT: Format = Format {
     ..Format::DEFAULT
 };
 
+/// `[vite] (client) [Unhandled error] Error: boom`, with the stack and a frame below. Vite 8 passes it on to agents.
+static BROWSER: Format = Format { browser: true, ..Format::DEFAULT };
+
 fn marked<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     if let Some(rest) = words.after(Word::Tag, line.text) {
         return Some(after_tag(rest));
@@ -86,6 +100,9 @@ fn after_tag(rest: &str) -> Marker<'_> {
         Marker::Rebuilt
     } else if rest.starts_with("Internal server error") || rest.starts_with("Pre-transform error") {
         Marker::Opens(&REPORT)
+    } else if ["[Unhandled error]", "[Unhandled rejection]", "[console.error]"].iter().any(|tag| rest.starts_with(tag))
+    {
+        Marker::Opens(&BROWSER)
     } else if rest.starts_with("Error when evaluating SSR module") {
         Marker::Opens(&PAGE)
     } else if rest.starts_with("Build failed with") {

@@ -23,6 +23,8 @@ async fn ready(banner: &str) -> Result<World, Error> {
     world.engine.print(NAME, banner);
     world.engine.print(NAME, " ✓ Ready in 500ms");
     world.until(Phase::Ready).await?;
+    // It is ready by its answer, maybe before what it printed has been read.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(world)
 }
 

@@ -11,6 +11,7 @@ groups! {
     Word, WORDS:
     InUse = "in use" | "EADDRINUSE",
     RunningOn = "unning on ",
+    RunningAt = "unning at ",
     Expose = "to expose",
     NotFound = "ot found",
     MissingScript = "issing script: ",
@@ -29,6 +30,7 @@ groups! {
 const ALL: u64 = Word::bits(&[
     Word::InUse,
     Word::RunningOn,
+    Word::RunningAt,
     Word::Expose,
     Word::NotFound,
     Word::MissingScript,
@@ -62,6 +64,10 @@ fn problem(text: &str, words: Groups) -> Option<Problem> {
         && let Some((_, rest)) = text.split_once("Something is already running on port ")
     {
         return Some(Problem::AddressInUse(number(rest).and_then(|(port, _)| port.try_into().ok())));
+    }
+    // Astro for an agent: one line of JSON, and the process ends.
+    if words.has(Word::RunningAt) && text.starts_with('{') && text.contains("Dev server running at") {
+        return Some(Problem::InBackground);
     }
     if words.has(Word::Expose) && text.contains("--host to expose") {
         return Some(Problem::LocalhostOnly);
