@@ -169,6 +169,8 @@ named! {
         Phase = "phase",
         /// Compile errors were set or cleared.
         Errors = "errors",
+        /// Errors in a browser came or went. Only told to who asked for it.
+        BrowserErrors = "browser_errors",
         /// It is gone: stopped, or removed from outside.
         Removed = "removed",
         /// The subscriber was too slow, and events before this one are lost: look everything up anew.

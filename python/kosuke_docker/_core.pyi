@@ -60,7 +60,7 @@ class Core:
         """The preview as JSON, once it is ready."""
     def logs(self, project_id: object, name: str, follow: bool, tail: int | None) -> Logs:
         """The preview's output."""
-    def events(self, project_id: object | None, name: str) -> Awaitable[Events]:
+    def events(self, project_id: object | None, name: str, browser_errors: bool) -> Awaitable[Events]:
         """What happens from now on: to one preview, or to all of the owner's."""
     def stop(self, project_id: object, name: str, remove_database: bool = False) -> Awaitable[None]:
         """Stops and removes the preview and, where asked to, its database."""

@@ -311,7 +311,8 @@ class PreviewEvent(BaseModel):
     """A change of a preview.
 
     Attributes:
-        kind: ``phase``: the phase changed; ``errors``: compile errors were set or cleared; ``removed``: the container
+        kind: ``phase``: the phase changed; ``errors``: compile errors were set or cleared;
+            ``browser_errors``: errors in browsers came or went, for who asked to hear of them; ``removed``: the container
             is gone; ``gap``: the subscriber was too slow and lost events, so it must read every status again.
         project_id: The project, None for a gap.
         previous_phase: The phase before, None where there was no preview.
@@ -319,7 +320,7 @@ class PreviewEvent(BaseModel):
         at: When this process noticed it.
     """
 
-    kind: Literal["phase", "errors", "removed", "gap"]
+    kind: Literal["phase", "errors", "browser_errors", "removed", "gap"]
     project_id: Optional[int] = None
     previous_phase: Optional[Phase] = None
     preview: Optional[Preview] = None

@@ -301,11 +301,12 @@ class DockerService:
         given = (_arguments.flag("follow", follow), _arguments.tail(tail))
         return LogStream(self, lambda: core.logs(project_id, name, *given))
 
-    def events(self, project_id: int | None = None) -> EventStream:
+    def events(self, project_id: int | None = None, *, browser_errors: bool = False) -> EventStream:
         """The changes of previews from now on: every change of a phase, every compile error set or cleared.
 
         Args:
             project_id: Only this project's; None: all of this owner's.
+            browser_errors: Also an event when errors in browsers come or go. Their words are the page's own.
 
         Returns:
             An asynchronous iterator of ``PreviewEvent``, in the order of the changes. Any number may exist. As an
@@ -317,7 +318,7 @@ class DockerService:
         """
         core = self._attach().core
         name = "" if project_id is None else self._get_container_name(project_id)
-        return EventStream(self, lambda: core.events(project_id, name))
+        return EventStream(self, lambda: core.events(project_id, name, browser_errors))
 
     async def restart_preview(self, project_id: int) -> str:
         """Restarts a project's preview in the same container, with the same environment; without one, starts it.

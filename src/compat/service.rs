@@ -156,9 +156,9 @@ impl Previews for CompatService {
         streams::logs(&self.context, id, follow, tail)
     }
 
-    async fn events(&self, only: Option<PreviewId>) -> Result<Subscription, Error> {
+    async fn events(&self, only: Option<PreviewId>, browser_errors: bool) -> Result<Subscription, Error> {
         let common = &self.context.common;
-        Ok(Subscription::new(common.store.subscribe(), only, common.tasks.closed().clone()))
+        Ok(Subscription::new(&common.store, browser_errors, only, common.tasks.closed().clone()))
     }
 
     async fn sweep(&self, remove_orphan_databases: bool) -> Result<SweepResult, Error> {

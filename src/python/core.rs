@@ -127,10 +127,11 @@ impl Core {
         py: Python<'py>,
         project_id: Option<&Bound<'py, PyAny>>,
         name: &str,
+        browser_errors: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let only = project_id.map(|project_id| self.id(project_id, name)).transpose()?;
         let service = Arc::clone(&self.service);
-        plain(py, async move { service.events(only).await.map(Events::new) })
+        plain(py, async move { service.events(only, browser_errors).await.map(Events::new) })
     }
 
     /// Stops and removes the preview and, where asked to, its database.

@@ -1,11 +1,14 @@
 //! What dev servers pass on of browsers that have the page open. The words are the page's own: bounded, and no proof.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::preview::{BrowserError, BrowserErrorKind, CompileError};
 
 /// More errors than this are not kept: the oldest go. A page can make up any number.
 const MAX_ERRORS: usize = 32;
+
+/// The two streams of a container are read so far apart at the most.
+const STREAMS_APART: Duration = Duration::from_millis(500);
 
 /// One error, as it was told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +101,12 @@ impl BrowserErrors {
         self.errors.clear();
     }
 
-    /// This page was asked for anew.
-    pub fn loaded(&mut self, page: &str) {
+    /// This page was asked for anew, as was read at `at`. An error of the other stream may be read before the request that
+    /// brought it about.
+    pub fn loaded(&mut self, page: &str, at: SystemTime) {
         let page = page.split('?').next().unwrap_or(page);
-        self.errors.retain(|error| error.page.as_deref() != Some(page));
+        let before = at.checked_sub(STREAMS_APART).unwrap_or(at);
+        self.errors.retain(|error| error.page.as_deref() != Some(page) || error.last_at > before);
     }
 
     /// These of the files were edited since, and the browser has what came of it.
@@ -167,10 +172,7 @@ mod tests {
     fn one_fault_is_one_entry_however_often_it_is_told() {
         let mut errors = BrowserErrors::default();
         for second in 0..10_000 {
-            errors.told(
-                report("boom", Some("src/App.jsx")),
-                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second),
-            );
+            errors.told(report("boom", Some("src/App.jsx")), SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         }
         // The same fault as React logs it.
         errors.told(
@@ -187,6 +189,7 @@ mod tests {
     #[test]
     fn an_error_ends_with_what_mends_it() {
         let now = SystemTime::now();
+        let later = now + Duration::from_secs(1);
         let standing = || {
             let mut errors = BrowserErrors::default();
             errors.told(report("a", Some("app/(shop)/cart/page.js")), now);
@@ -200,8 +203,9 @@ mod tests {
             errors.all().iter().map(|error| error.message.clone()).collect::<String>()
         };
         assert_eq!(left(&|errors| errors.updated("/src/App.jsx")), "a");
-        assert_eq!(left(&|errors| errors.loaded("/cart?x=1")), "bc");
-        assert_eq!(left(&|errors| errors.loaded("/")), "abc");
+        assert_eq!(left(&|errors| errors.loaded("/cart?x=1", later)), "bc");
+        assert_eq!(left(&|errors| errors.loaded("/cart", now)), "abc");
+        assert_eq!(left(&|errors| errors.loaded("/", later)), "abc");
         assert_eq!(left(&BrowserErrors::reloaded), "");
         assert_eq!(left(&|errors| errors.edited(|file, _| file == "src/App.jsx")), "ac");
         let shown = [("/cart".to_owned(), vec![report("d", None)])];

@@ -1,7 +1,7 @@
 //! What a runner of several tasks puts before each line: `web:dev: ` of turbo, `[web] ` of concurrently and npm-run-all,
 //! `apps/web dev: ` of pnpm, `web: ` of lerna, `web | ` of foreman.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr3, memmem};
 
 /// So many tasks are told apart. The lines of further ones are read as they are.
 pub(super) const MAX_LABELS: usize = 8;
@@ -17,7 +17,14 @@ pub(super) struct Labels {
 
 impl Labels {
     /// Which task the line is of, and the line without its label. Zero: none that is known.
+    #[inline]
     pub(super) fn strip<'a>(&mut self, line: &'a [u8]) -> (usize, &'a [u8]) {
+        // Most output is of one program.
+        if self.known.is_empty() && !may_begin(line) { (0, line) } else { self.find(line) }
+    }
+
+    #[inline(never)]
+    fn find<'a>(&mut self, line: &'a [u8]) -> (usize, &'a [u8]) {
         let line = match clock(line) {
             // foreman of Node.js: `6:18:14 PM web.1 |  up`.
             Some(rest) if memchr(b'|', &rest[..rest.len().min(MAX_LENGTH)]).is_some() => rest,
@@ -31,11 +38,18 @@ impl Labels {
                 return (at + 1, &[]);
             }
         }
-        let Some(label) = learned(line).filter(|_| self.known.len() < MAX_LABELS) else { return (0, line) };
+        let learns = self.known.len() < MAX_LABELS && may_begin(line);
+        let Some(label) = learned(line).filter(|_| learns) else { return (0, line) };
         let rest = line.strip_prefix(&*label);
         self.known.push(label);
         rest.map_or((0, line), |rest| (self.known.len(), rest))
     }
+}
+
+/// Whether the line can show a label: it ends after one, or has what an echo or a banner begins with. `▲` and `➜` begin with
+/// the same byte.
+fn may_begin(line: &[u8]) -> bool {
+    line.last() == Some(&b' ') || memchr3(b'>', b'$', 0xe2, &line[..line.len().min(MAX_LENGTH)]).is_some()
 }
 
 /// The label that the line shows to be one.
@@ -58,7 +72,8 @@ fn learned(line: &[u8]) -> Option<Box<[u8]>> {
     {
         return Some([&head[..at], b": "].concat().into());
     }
-    let end = memmem::find(head, b": ").or_else(|| memmem::find(head, b"| "))? + 2;
+    let ends = [memmem::find(head, b": "), memmem::find(head, b"| ")];
+    let end = ends.into_iter().flatten().min()? + 2;
     let (name, rest) = (line[..end - 2].trim_ascii_end(), &line[end..]);
     if name.iter().filter(|byte| **byte == b' ').count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ')
     {
@@ -71,7 +86,8 @@ fn learned(line: &[u8]) -> Option<Box<[u8]>> {
 
 /// The line after a clock: `6:18:14 PM `, `16:53:11 `.
 fn clock(line: &[u8]) -> Option<&[u8]> {
-    let end = line.iter().take(8).position(|byte| *byte == b' ').filter(|_| line[0].is_ascii_digit())?;
+    line.first().filter(|first| first.is_ascii_digit())?;
+    let end = line.iter().take(8).position(|byte| *byte == b' ')?;
     let (clock, rest) = (&line[..end], &line[end + 1..]);
     let is_clock = clock.iter().filter(|byte| **byte == b':').count() == 2;
     let rest = rest.strip_prefix(b"PM ").or_else(|| rest.strip_prefix(b"AM ")).unwrap_or(rest);
@@ -108,10 +124,10 @@ mod tests {
             (["apps/web dev$ vite", "apps/web dev: up"], (1, "up")),
             (["@acme/web: > @acme/web@1.0.0 dev", "@acme/web: up"], (1, "up")),
             (["web.1   | > next dev", "web.1   | up"], (1, "up")),
-            (["[0]   VITE v8.3.8  ready in 269 ms", "[0] up"], (1, "up")),
+            (["[0]   ➜  Local: http://localhost:3000/", "[0] up"], (1, "up")),
             (["[web] ", "[web]"], (1, "")),
             (
-                ["6:18:15 PM web.1 |    VITE v8.4.0  ready in 282 ms", "6:18:20 PM web.1 |  6:18:20 PM [vite] x"],
+                ["6:18:15 PM web.1 |    ➜  Local:   http://localhost:3000/", "6:18:20 PM web.1 |  6:18:20 PM [vite] x"],
                 (1, " 6:18:20 PM [vite] x"),
             ),
         ] {

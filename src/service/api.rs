@@ -272,7 +272,7 @@ pub trait Previews: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the engine cannot be asked which previews there are.
-    async fn events(&self, only: Option<PreviewId>) -> Result<Subscription, Error>;
+    async fn events(&self, only: Option<PreviewId>, browser_errors: bool) -> Result<Subscription, Error>;
 
     /// Looks at every container with our labels and owner: one that ended is removed, and so is one that was made and that
     /// nobody starts. Then at the databases: drops that failed are tried again, and those whose project's folder is gone

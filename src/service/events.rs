@@ -12,22 +12,22 @@ use super::list::PARALLEL_LOOKS;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{EventKind, PreviewEvent};
+use crate::state::Store;
 
 /// A subscriber's end.
 pub struct Subscription {
     events: broadcast::Receiver<PreviewEvent>,
+    /// None: it does not want to hear of browsers.
+    browser: Option<broadcast::Receiver<PreviewEvent>>,
     only: Option<PreviewId>,
     closed: CancellationToken,
 }
 
 impl Subscription {
-    /// `only`: of this preview. `closed` ends it.
-    pub(crate) fn new(
-        events: broadcast::Receiver<PreviewEvent>,
-        only: Option<PreviewId>,
-        closed: CancellationToken,
-    ) -> Self {
-        Self { events, only, closed }
+    /// `browser_errors`: also what comes and goes in browsers. `only`: of this preview. `closed` ends it.
+    pub(crate) fn new(store: &Store, browser_errors: bool, only: Option<PreviewId>, closed: CancellationToken) -> Self {
+        let browser = browser_errors.then(|| store.subscribe_browser());
+        Self { events: store.subscribe(), browser, only, closed }
     }
 
     /// Is cancelled when the service is closed.
@@ -39,8 +39,15 @@ impl Subscription {
     /// The next event; None once the service is closed.
     pub async fn next(&mut self) -> Option<PreviewEvent> {
         loop {
+            let browser = async {
+                match &mut self.browser {
+                    Some(browser) => browser.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let event = tokio::select! {
                 event = self.events.recv() => event,
+                event = browser => event,
                 () = self.closed.cancelled() => return None,
             };
             match event {
@@ -71,7 +78,7 @@ impl Events {
         Self { context }
     }
 
-    pub(super) async fn call(&self, only: Option<PreviewId>) -> Result<Subscription, Error> {
+    pub(super) async fn call(&self, only: Option<PreviewId>, browser_errors: bool) -> Result<Subscription, Error> {
         let (store, reconciler) = (self.context.store(), &self.context.reconciler);
         reconciler.listen();
         // First: what others make while the engine is asked is heard of.
@@ -86,6 +93,6 @@ impl Events {
         });
         known.buffer_unordered(PARALLEL_LOOKS).try_collect::<()>().await?;
         let closed = self.context.common.tasks.closed().clone();
-        Ok(Subscription::new(store.subscribe(), only, closed))
+        Ok(Subscription::new(store, browser_errors, only, closed))
     }
 }

@@ -184,8 +184,8 @@ impl Previews for PreviewService {
         self.logs.call(id, follow, tail)
     }
 
-    async fn events(&self, only: Option<PreviewId>) -> Result<Subscription, Error> {
-        self.events.call(only).await
+    async fn events(&self, only: Option<PreviewId>, browser_errors: bool) -> Result<Subscription, Error> {
+        self.events.call(only, browser_errors).await
     }
 
     async fn sweep(&self, remove_orphan_databases: bool) -> Result<SweepResult, Error> {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::id::PreviewId;
-use crate::preview::{CompileError, EventKind, Phase, Preview, PreviewEvent};
+use crate::preview::{BrowserError, CompileError, EventKind, Phase, Preview, PreviewEvent};
 
 /// What subscribers know about one preview.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub(crate) struct Published {
     /// `oom_killed` is the phase of containers that live on and of those that ended.
     ended_by_oom: bool,
     errors: Vec<CompileError>,
+    /// When each of the browser's errors was first told: how often it came since is no news.
+    browser_errors: Vec<(SystemTime, String)>,
 }
 
 impl Published {
@@ -24,6 +26,12 @@ impl Published {
         if self.errors != errors {
             self.errors = errors.to_vec();
             kinds.push(EventKind::Errors);
+        }
+        let told = |error: &BrowserError| (error.first_at, error.message.clone());
+        let browser_errors: Vec<_> = now.iter().flat_map(|preview| &preview.browser_errors).map(told).collect();
+        if self.browser_errors != browser_errors {
+            self.browser_errors = browser_errors;
+            kinds.push(EventKind::BrowserErrors);
         }
         let ended_by_oom = now.is_some_and(|preview| preview.phase == Phase::OomKilled && !preview.running);
         let ended = !std::mem::replace(&mut self.ended_by_oom, ended_by_oom) && ended_by_oom;

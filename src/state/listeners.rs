@@ -21,6 +21,11 @@ impl Store {
         self.is_heard() && state != Some(State::Paused)
     }
 
+    /// What comes and goes in browsers from now on.
+    pub(crate) fn subscribe_browser(&self) -> broadcast::Receiver<PreviewEvent> {
+        self.browser_events.subscribe()
+    }
+
     /// What changes from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<PreviewEvent> {
         let Entries { all, names, .. } = &mut *lock(&self.entries);

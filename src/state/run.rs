@@ -183,7 +183,7 @@ impl Run {
                     Signal::Browser(report) => state.browser.told(report.clone(), SystemTime::now()),
                     Signal::Updated(Some(path)) => state.browser.updated(path),
                     Signal::Updated(None) => state.browser.reloaded(),
-                    Signal::Loaded(page) => state.browser.loaded(page),
+                    Signal::Loaded(page) => state.browser.loaded(page, SystemTime::now()),
                     _ => {}
                 }
                 state.readiness.signal(signal);

@@ -17,7 +17,7 @@ use super::snapshot::{Freshness, Snapshots};
 use crate::engine::{EngineError, EngineEvent, RunId, State, Workload};
 use crate::id::PreviewId;
 use crate::lock::lock;
-use crate::preview::{ContainerInfo, Phase, Preview, PreviewEvent};
+use crate::preview::{ContainerInfo, EventKind, Phase, Preview, PreviewEvent};
 use crate::probe::ProbeTarget;
 
 /// How long a caller waits for a refresh that an event made necessary.
@@ -39,6 +39,8 @@ pub(crate) struct Store {
     pub(super) entries: Mutex<Entries>,
     pub(super) snapshots: Snapshots,
     pub(super) events: broadcast::Sender<PreviewEvent>,
+    /// What a page makes up is told apart: it must not push other events out.
+    pub(super) browser_events: broadcast::Sender<PreviewEvent>,
     /// Of which previews somebody wants to hear.
     pub(crate) interest: Interest,
     /// The tokens of starts that failed while the engine was creating their container.
@@ -72,6 +74,7 @@ impl Store {
             entries: Mutex::new(entries),
             snapshots,
             events: broadcast::Sender::new(EVENTS),
+            browser_events: broadcast::Sender::new(EVENTS),
             interest: Interest::default(),
             abandoned_creates: Mutex::default(),
         }
@@ -118,8 +121,9 @@ impl Store {
         if self.is_heard() {
             let now = self.snapshots.preview(id, &names.of(id), entry, None);
             for event in entry.published.advance(id, now.as_ref()) {
+                let browser = event.kind == EventKind::BrowserErrors;
                 // Err: the last subscriber left just now.
-                drop(self.events.send(event));
+                drop(if browser { &self.browser_events } else { &self.events }.send(event));
             }
         }
     }

@@ -112,7 +112,7 @@ impl World {
 
     /// Waits until the preview is in this phase.
     pub(super) async fn until(&self, phase: Phase) -> Result<Preview, Error> {
-        let mut events = self.service.events(Some(id())).await?;
+        let mut events = self.service.events(Some(id()), false).await?;
         loop {
             if let Some(preview) = self.get().await?.filter(|preview| preview.phase == phase) {
                 return Ok(preview);

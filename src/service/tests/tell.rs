@@ -43,7 +43,7 @@ async fn phases_follow_what_happens_to_the_container() -> Tested {
     assert_eq!((exited.exit_code, exited.running), (Some(3), false));
     assert_eq!(exited.last_lines, ["the last words"]);
     world.engine.remove_outside(NAME);
-    let mut events = world.service.events(Some(id())).await?;
+    let mut events = world.service.events(Some(id()), false).await?;
     while world.get().await?.is_some() {
         drop(events.next().await);
     }
@@ -175,7 +175,7 @@ async fn a_compile_error_ends_a_wait_only_where_that_was_asked_for() -> Tested {
 #[tokio::test(start_paused = true)]
 async fn subscribers_hear_of_what_other_processes_do() -> Tested {
     let world = World::new();
-    let mut events = world.service.events(None).await?;
+    let mut events = world.service.events(None, false).await?;
     let other = world.other_process();
     other.start(request()).await?;
     let mut kinds = Vec::new();
@@ -277,7 +277,7 @@ async fn an_app_that_hangs_is_told_without_being_asked_about() -> Tested {
     let world = World::new();
     world.start().await?;
     world.until(Phase::Ready).await?;
-    let mut events = world.service.events(Some(id())).await?;
+    let mut events = world.service.events(Some(id()), false).await?;
     let mut next = async || events.next().await.and_then(|event| event.preview).map(|preview| preview.phase);
     let asked = world.prober.asked().len();
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -304,7 +304,7 @@ async fn a_paused_app_is_not_asked_for_its_page() -> Tested {
     let world = World::new();
     world.start().await?;
     world.until(Phase::Ready).await?;
-    let _events = world.service.events(Some(id())).await?;
+    let _events = world.service.events(Some(id()), false).await?;
     world.engine.pause(NAME);
     world.until(Phase::Paused).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
