@@ -579,8 +579,10 @@ class DockerService:
             no_browser = await launch
         finally:
             launch.cancel()
-        compiles = all(check["ok"] is not False for check in told["checks"])
-        seen: Seen | str = no_browser or await self._seen(project_id, page, compiles, deadline)
+        found = {check["name"]: check["ok"] for check in told["checks"]}
+        seen: Seen | str = no_browser or "the page was not opened: it does not answer below 500"
+        if no_browser is None and found["answers"]:
+            seen = await self._seen(project_id, page, found["compiles"] is not False, deadline)
         preview = await self.get_preview(project_id)
         began = None if moment is None else datetime.fromtimestamp(moment, UTC)
         return _verdict.of(told, seen, preview, began)

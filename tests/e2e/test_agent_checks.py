@@ -77,7 +77,8 @@ async def test_each_edit_gets_a_verdict(world: Any, record_property: Any) -> Non
     throws = await verified(service, page, THROWS, record_property)
     assert throws.ok is False
     assert (found(throws)["compiles"], found(throws)["browser_errors"]) == (True, False), throws.checks
-    assert any("boom in an effect" in error.message for error in throws.browser_errors)
+    places = [(error.file, error.line) for error in throws.browser_errors if "boom in an effect" in error.message]
+    assert places == [("app/page.js", 5)], throws.browser_errors
 
     mended = await verified(service, page, PAGE, record_property)
     assert mended.ok, mended.checks
