@@ -4,14 +4,18 @@
 //! and marks. `expected` says what is true at the marks. Lines and answers race in real life, so each is read in both orders.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use kosuke_docker::preview::CompileError;
-use kosuke_docker::readiness::{Classifier, Patterns, Readiness};
+use std::time::{Duration, SystemTime};
+
+use kosuke_docker::preview::{BrowserError, CompileError};
+use kosuke_docker::readiness::{BrowserErrors, Classifier, Patterns, Readiness, Signal};
 use serde_json::Value;
 
 /// What follows a container, without a container.
 struct Replay {
     classifier: Classifier,
     readiness: Readiness,
+    browser: BrowserErrors,
+    now: SystemTime,
     status: Option<u16>,
     requests: Vec<(bool, String)>,
     exit: Option<i64>,
@@ -23,17 +27,33 @@ impl Replay {
         let mut readiness = Readiness::default();
         readiness.expect_port(3000);
         let classifier = Classifier::new(Patterns::default());
-        Self { classifier, readiness, status: None, requests: Vec::new(), exit: None, lines_come_first }
+        let (browser, now) = (BrowserErrors::default(), SystemTime::now());
+        Self { classifier, readiness, browser, now, status: None, requests: Vec::new(), exit: None, lines_come_first }
     }
 
     fn line(&mut self, stderr: bool, text: &str) {
-        let readiness = &mut self.readiness;
-        self.classifier.push(stderr, format!("{text}\n").as_bytes(), &mut |signal| _ = readiness.signal(signal));
+        let mut signals = Vec::new();
+        self.classifier.push(stderr, format!("{text}\n").as_bytes(), &mut |signal| signals.push(signal));
+        self.take(signals);
     }
 
     fn flush(&mut self) {
-        let readiness = &mut self.readiness;
-        self.classifier.flush(&mut |signal| _ = readiness.signal(signal));
+        let mut signals = Vec::new();
+        self.classifier.flush(&mut |signal| signals.push(signal));
+        self.take(signals);
+    }
+
+    fn take(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            match &signal {
+                Signal::Browser(report) => self.browser.told(report.clone(), self.now),
+                Signal::Updated(Some(path)) => self.browser.updated(path),
+                Signal::Updated(None) => self.browser.reloaded(),
+                Signal::Loaded(page) => self.browser.loaded(page, self.now),
+                _ => {}
+            }
+            self.readiness.signal(signal);
+        }
     }
 
     /// A request for what is open: only the page is served.
@@ -92,6 +112,21 @@ impl Replay {
         for error in want["errors"].as_array().into_iter().flatten() {
             if !errors.iter().any(|told| fits(told, error)) {
                 wrong.push(format!("no error like {error}"));
+            }
+        }
+        for error in want["browser_errors"].as_array().into_iter().flatten() {
+            let fits = |told: &BrowserError| {
+                let place = (error["file"].is_null() || error["file"].as_str() == told.file.as_deref())
+                    && (error["line"].is_null() || error["line"].as_u64() == told.line.map(u64::from));
+                place && strings(&error["has"]).iter().all(|words| told.message.contains(words))
+            };
+            if !self.browser.all().iter().any(fits) {
+                wrong.push(format!("no browser error like {error}: {:?}", self.browser.all()));
+            }
+        }
+        for words in strings(&want["browser_lacks"]) {
+            if self.browser.all().iter().any(|told| told.message.contains(words)) {
+                wrong.push(format!("the browser error {words} is still told"));
             }
         }
         let detail = self.detail().to_lowercase();
@@ -184,6 +219,7 @@ fn run(steps: &Value, expected: &Value, lines_come_first: bool) -> Vec<String> {
         if let Some(mark) = step["mark"].as_str() {
             replay.flush();
             check(&mut replay, mark, &mut wrong);
+            replay.now += Duration::from_secs(1);
         }
         if step["until"].is_string() {
             replay.readiness.edited();

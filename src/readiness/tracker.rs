@@ -359,10 +359,13 @@ impl Readiness {
         let new = Clearance { cleared_by, path, address, at, round, checks, summary: false, unserved: false };
         self.keep(|_, clearance| !clearance.summary);
         if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
+            let bare = error.file.is_none() && cleared_by == ClearedBy::Answer;
             self.errors[known].take_in(error);
             // Once the page has shown the error, its answer clears it.
-            let shown = self.clearances[known].cleared_by == ClearedBy::Answer;
-            self.clearances[known] = if shown { Clearance { cleared_by: ClearedBy::Answer, ..new } } else { new };
+            // An exception without a place repeats what is known of a build or a module.
+            let before = self.clearances[known].cleared_by;
+            let kept = before == ClearedBy::Answer || bare;
+            self.clearances[known] = if kept { Clearance { cleared_by: before, ..new } } else { new };
             return;
         }
         self.keep(|known, clearance| {

@@ -35,7 +35,7 @@ impl OpenReport {
         let line = line.trim_ascii_end();
         self.blank = line.is_empty();
         self.message &= !self.blank;
-        if self.lines == 1 && line.starts_with(b"Parsing ") {
+        if self.lines == 1 && line.strip_prefix(b"Error: ").unwrap_or(line).starts_with(b"Parsing ") {
             self.headed = true;
         } else if !self.blank {
             self.headed = false;

@@ -155,7 +155,9 @@ impl<'a> ReportParser<'a> {
         {
             return;
         }
-        if let Some(rest) = HEADLINES.strip(body) {
+        // A tool that gives it a code says what failed: `[TSCONFIG_ERROR] Failed to load tsconfig ...`.
+        let coded = text.starts_with('[') && self.named;
+        if let Some(rest) = HEADLINES.strip(body).filter(|_| !coded) {
             self.headline.get_or_insert(body);
             let file = rest.trim_start_matches([':', ' ', '"', '\'']).split(['"', '\'']).next().unwrap_or(rest);
             if let Some((place, _)) = leading(file, true) {

@@ -21,7 +21,7 @@ pub(super) const STACK: Stack = Stack {
     updates: Some(Rule { groups: Word::bits(&[Word::Update]), read: updated }),
     report: ReportWords {
         continues: &["ℹ Error"],
-        prefixes: &["ERROR  ", "ℹ ", "[request error] ", "[unhandled] ", "[GET] "],
+        prefixes: &["[nitro]  ERROR  ", "ERROR  ", "ℹ ", "[request error] ", "[unhandled] ", "[GET] "],
         syntax: &["missing end tag", "Invalid end tag"],
         ..ReportWords::DEFAULT
     },
@@ -45,8 +45,9 @@ fn is_of_vite(report: &str) -> bool {
 
 fn error<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
     // Vue CLI counts them so.
-    let counts = line.text.starts_with("ERROR  Failed to compile");
-    (line.text.starts_with("ERROR  ") && !counts).then_some(Marker::Opens(&REPORT))
+    let text = line.text.strip_prefix("[nitro]").map_or(line.text, str::trim_ascii_start);
+    let counts = text.starts_with("ERROR  Failed to compile");
+    (text.starts_with("ERROR  ") && !counts).then_some(Marker::Opens(&REPORT))
 }
 
 /// `✔ Vite server built in 63ms`, `[nitro] ✔ Nuxt Nitro server built in 944ms`.

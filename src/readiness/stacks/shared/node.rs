@@ -56,7 +56,9 @@ const PLACES: &[&str] = &["/", "file://", "node:"];
 static REPORT: Format = Format {
     cleared_by: |kind, report| {
         let unloadable = report.contains("Failed to load url ");
-        if kind == ErrorKind::Environment || unloadable || is_fatal(report) {
+        // Code that does not parse is loaded by nobody, whatever watches the process.
+        let unparsable = kind == ErrorKind::Syntax && report.lines().next().is_some_and(is_place);
+        if kind == ErrorKind::Environment || unloadable || unparsable || is_fatal(report) {
             ClearedBy::Answer
         } else {
             ClearedBy::Unconfirmed
