@@ -28,7 +28,8 @@ from kosuke_docker import DockerService, Preview, Settings
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
-import nextjs  # noqa: E402 - stands in tools
+import browser  # noqa: E402 - stands in tools
+import nextjs  # noqa: E402
 import node_image  # noqa: E402
 import parallel  # noqa: E402 - stands in tests/support
 import pg  # noqa: E402
@@ -68,6 +69,12 @@ def _interrupts_work() -> None:
 @pytest.fixture(scope="session")
 def image(engine: DockerClient) -> str:
     return node_image.image(engine)
+
+
+@pytest.fixture(scope="session")
+def chromium_program() -> str:
+    """The machine's Chromium; it is installed if it is missing."""
+    return browser.program()
 
 
 @pytest.fixture(scope="session")

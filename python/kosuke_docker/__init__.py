@@ -2,6 +2,7 @@
 
 from kosuke_docker._core import __version__
 from kosuke_docker.errors import (
+    BrowserUnavailableError,
     ContainerConflictError,
     ContainerStartError,
     DatabaseError,
@@ -13,6 +14,7 @@ from kosuke_docker.errors import (
     InvalidInputError,
     KosukeDockerError,
     OperationTimeoutError,
+    PageUnavailableError,
     PortRangeExhaustedError,
     PreviewFailedError,
     PreviewNotFoundError,
@@ -24,6 +26,7 @@ from kosuke_docker.errors import (
 )
 from kosuke_docker.models import (
     BrowserError,
+    CheckResult,
     CompileError,
     ContainerInfo,
     DatabaseInfo,
@@ -34,10 +37,13 @@ from kosuke_docker.models import (
     PreviewEvent,
     PreviewStatus,
     PullProgress,
+    RouteCheck,
     StartPreviewRequest,
     StopPreviewRequest,
     SweepResult,
     TableInfo,
+    Verdict,
+    VerdictCheck,
 )
 from kosuke_docker.service import DockerService, EnvironmentService, configure
 from kosuke_docker.settings import Settings
@@ -45,6 +51,8 @@ from kosuke_docker.streams import EventStream, LogStream
 
 __all__ = [
     "BrowserError",
+    "BrowserUnavailableError",
+    "CheckResult",
     "CompileError",
     "ContainerConflictError",
     "ContainerInfo",
@@ -66,6 +74,7 @@ __all__ = [
     "LogStream",
     "OperationTimeoutError",
     "OrphanDatabase",
+    "PageUnavailableError",
     "PortRangeExhaustedError",
     "Preview",
     "PreviewEvent",
@@ -75,6 +84,7 @@ __all__ = [
     "PreviewTimeoutError",
     "ProjectFolderError",
     "PullProgress",
+    "RouteCheck",
     "ServiceClosedError",
     "ServiceForkedError",
     "Settings",
@@ -83,6 +93,8 @@ __all__ = [
     "StopPreviewRequest",
     "SweepResult",
     "TableInfo",
+    "Verdict",
+    "VerdictCheck",
     "__version__",
     "configure",
 ]

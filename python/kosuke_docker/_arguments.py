@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 from kosuke_docker.errors import InvalidInputError
@@ -35,6 +37,39 @@ def seconds(timeout: object) -> float | None:
     if not is_number or not 0 <= timeout <= _MAX_SECONDS or math.isnan(timeout):  # type: ignore[operator, arg-type]
         _refuse("timeout", "must be a number of seconds from 0, or None", timeout)
     return float(timeout)  # type: ignore[arg-type]
+
+
+def bounded_seconds(timeout: object) -> float:
+    """A timeout that has an end."""
+    value = seconds(timeout)
+    if value is None:
+        _refuse("timeout", "must be a number of seconds from 0", timeout)
+    return value
+
+
+def since(moment: object) -> float | None:
+    """A moment in seconds since 1970; None: the newest edit."""
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        _refuse("since", "must be a datetime with a time zone, or None", moment)
+    return moment.timestamp()
+
+
+def routes(value: object) -> tuple[bool, list[str] | None]:
+    """Whether the routes of the project's files are asked for, and the paths that are."""
+    if value is None or value == "known":
+        return value is not None, None
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(path, str) for path in value):
+        _refuse("routes", "must be 'known', a list of paths, or None", value)
+    return False, list(value)
+
+
+def path(value: object) -> str:
+    """A path of the preview."""
+    if not isinstance(value, str):
+        _refuse("path", "must be a path such as '/about'", value)
+    return value
 
 
 def flag(field: str, value: object) -> bool:

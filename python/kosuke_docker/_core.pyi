@@ -78,6 +78,17 @@ class Core:
         """The preview as JSON, `null` when there is none."""
     def previews(self) -> Awaitable[bytes]:
         """The owner's previews as JSON."""
+    def check(
+        self, project_id: object, name: str, known: bool, asked: list[str] | None, types: bool, timeout: float
+    ) -> Awaitable[bytes]:
+        """What of the project compiles, as JSON.
+
+        `asked`: the paths that are asked for; `known`: those of the project's files are.
+        """
+    def verify(self, project_id: object, name: str, since: float | None, path: str, timeout: float) -> Awaitable[bytes]:
+        """Whether the newest edit did well, as JSON. `since`: the edit was made after this, in seconds since 1970."""
+    def page_address(self, project_id: object, name: str, path: str) -> Awaitable[bytes]:
+        """Where the page at this path can be reached, as JSON."""
     def ensure_database(self, project_id: object, session: str | None = None) -> Awaitable[None]:
         """Makes the database of a preview or of a session. A failure is logged, not raised."""
     def drop_database(self, project_id: object, name: str) -> Awaitable[None]:

@@ -164,6 +164,14 @@ class EngineError(KosukeDockerError):
     """The engine refused a call for a reason that has no class of its own, or what answers is no Docker Engine."""
 
 
+class BrowserUnavailableError(KosukeDockerError, RuntimeError):
+    """There is no browser: the extra ``[browser]`` or a Chromium is missing, or it does not start."""
+
+
+class PageUnavailableError(KosukeDockerError):
+    """The browser cannot show the page: nothing answers, it takes too long, or it leads away from its preview."""
+
+
 class HookError(KosukeDockerError):
     """This call joined another's start, and a replaced hook of that other call raised."""
 

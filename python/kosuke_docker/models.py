@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 # The older service's models have no description: the agent's OpenAPI document must not change.
@@ -228,6 +228,83 @@ class Preview(BaseModel):
     ready_at: Optional[datetime] = None
     finished_at: Optional[datetime] = None
     as_of: datetime
+
+
+class RouteCheck(BaseModel):
+    """What a check knows of one route.
+
+    Attributes:
+        path: The route; its dynamic parts are in brackets.
+        compiled: Whether it compiles, None if that is not known.
+        status: The HTTP status of a request for it, None if none was sent.
+    """
+
+    path: str
+    compiled: Optional[bool] = None
+    status: Optional[int] = None
+
+
+class CheckResult(BaseModel):
+    """What of a project compiles.
+
+    Attributes:
+        compiled: Whether all that was looked at compiles and has the right types, None if nothing could be looked at.
+        routes: The routes that are known.
+        errors: The compile errors, of all routes.
+        type_errors: What the type checker refused, None if it did not run to its end.
+        browser_errors: As ``Preview.browser_errors``.
+        looked_at: What was looked at, a sentence each.
+        not_looked_at: What could not be looked at and why, a sentence each.
+        as_of: The time for which all of this holds.
+    """
+
+    compiled: Optional[bool] = None
+    routes: List[RouteCheck] = []
+    errors: List[CompileError] = []
+    type_errors: Optional[List[CompileError]] = None
+    browser_errors: List[BrowserError] = []
+    looked_at: List[str] = []
+    not_looked_at: List[str] = []
+    as_of: datetime
+
+
+class VerdictCheck(BaseModel):
+    """One thing that a verdict rests on.
+
+    Attributes:
+        name: ``taken_in``: the dev server printed a build, an update or an error after the edit; ``compiles``;
+            ``answers``: a request sent after that was answered below 500; ``browser_errors``: there are none since the
+            edit; ``hydrated``: the page's framework runs in a browser; ``visible``: the screenshot has more than one
+            colour.
+        ok: Whether it is well, None if that cannot be known.
+        detail: How that is known, or why not, in a sentence.
+    """
+
+    name: Literal["taken_in", "compiles", "answers", "browser_errors", "hydrated", "visible"]
+    ok: Optional[bool] = None
+    detail: str
+
+
+class Verdict(BaseModel):
+    """Whether an edit did well.
+
+    Attributes:
+        ok: No check failed, and the page answers. What cannot be known does not count: see the checks.
+        checks: What it rests on.
+        errors: The compile errors.
+        browser_errors: What went wrong in browsers since the edit, this call's own among them.
+        edited_at: When the newest file of the project was changed, None if that is not known.
+        screenshot: The page as a PNG image, None without the extra ``[browser]``.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    ok: bool
+    checks: List[VerdictCheck] = []
+    errors: List[CompileError] = []
+    browser_errors: List[BrowserError] = []
+    edited_at: Optional[datetime] = None
+    screenshot: Optional[bytes] = Field(default=None, repr=False)
 
 
 class PreviewEvent(BaseModel):

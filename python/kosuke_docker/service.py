@@ -5,21 +5,42 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import json
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Optional, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
 
 from pydantic import TypeAdapter
 
-from kosuke_docker import _arguments, _core, _cores, _hooks, _seams
+from kosuke_docker import _arguments, _core, _cores, _hooks, _seams, _verdict
 from kosuke_docker._core import HookCall, HookReply
 from kosuke_docker.containers import Containers
 from kosuke_docker.engine import ClientEngine, open_logs, options_of_docker_py
-from kosuke_docker.errors import KosukeDockerError, ServiceForkedError
-from kosuke_docker.models import DatabaseInfo, Limits, OrphanDatabase, Preview, PreviewStatus, PullProgress, SweepResult
+from kosuke_docker.errors import (
+    BrowserUnavailableError,
+    KosukeDockerError,
+    PageUnavailableError,
+    PreviewNotFoundError,
+    ServiceForkedError,
+)
+from kosuke_docker.models import (
+    CheckResult,
+    DatabaseInfo,
+    Limits,
+    OrphanDatabase,
+    Preview,
+    PreviewStatus,
+    PullProgress,
+    SweepResult,
+    Verdict,
+)
 from kosuke_docker.settings import Settings
 from kosuke_docker.streams import EventStream, LogStream
+
+if TYPE_CHECKING:
+    from kosuke_docker.browser import Browser, Seen
 
 logger = logging.getLogger("kosuke_docker")
 
@@ -113,6 +134,7 @@ class DockerService:
         self._docker_py: Any | None = None
         self._attachment: _cores.Attachment | None = None
         self._sharing = _Sharing.ALL
+        self._browser: Browser | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.CONTAINER_NAME_PREFIX}*>"
@@ -497,11 +519,140 @@ class DockerService:
         """
         return _PREVIEWS.validate_json(await self._attach().core.previews())
 
+    async def check(
+        self,
+        project_id: int,
+        *,
+        routes: Literal["known"] | Sequence[str] | None = None,
+        types: bool = False,
+        timeout: float = 60,
+    ) -> CheckResult:
+        """What of a project compiles, also what nobody has opened, and what could not be looked at.
+
+        Next.js from 16.3 on, with Turbopack, tells of all routes at once. Elsewhere only the page that the preview is
+        asked for anyway is told, unless ``routes`` says more.
+
+        Args:
+            project_id: The project.
+            routes: ``known`` asks for the routes that the names of the project's files tell, a list for these paths;
+                30 at the most, one after the other. Each request makes the dev server compile.
+            types: Also run the project's ``node_modules/.bin/tsc --noEmit`` in the container, with its rights and its
+                memory.
+            timeout: Seconds for all of it. What was not done by then is in ``not_looked_at``.
+
+        Raises:
+            PreviewNotFoundError: There is no preview.
+            InvalidInputError: An argument cannot be used, or the service has a ``client``.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
+        """
+        core, name = self._attach().core, self._get_container_name(project_id)
+        known, asked = _arguments.routes(routes)
+        given = (_arguments.flag("types", types), _arguments.bounded_seconds(timeout))
+        return CheckResult.model_validate_json(await core.check(project_id, name, known, asked, *given))
+
+    async def verify(
+        self, project_id: int, *, since: datetime | None = None, path: str = "/", timeout: float = 15
+    ) -> Verdict:
+        """One verdict on the newest edit of a project, with what it rests on.
+
+        The page is asked for after the dev server took the edit in, so that no older answer counts. With the extra
+        ``[browser]`` it is also opened in a headless Chromium.
+
+        Args:
+            project_id: The project.
+            since: The edit was made after this, by the clock of the engine; None: the newest edit, whenever it was.
+            path: The page that is asked for and opened.
+            timeout: Seconds for all of it. What was not known by then is None.
+
+        Raises:
+            PreviewNotFoundError: There is no preview.
+            InvalidInputError: An argument cannot be used, or the service has a ``client``.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
+        """
+        core, name = self._attach().core, self._get_container_name(project_id)
+        moment, page, seconds = _arguments.since(since), _arguments.path(path), _arguments.bounded_seconds(timeout)
+        deadline = asyncio.get_running_loop().time() + seconds
+        # It starts while the dev server compiles.
+        launch = asyncio.ensure_future(self._launched())
+        try:
+            told = json.loads(await core.verify(project_id, name, moment, page, seconds))
+            no_browser = await launch
+        finally:
+            launch.cancel()
+        found = {check["name"]: check["ok"] for check in told["checks"]}
+        seen: Seen | str = no_browser or "the page was not opened: it does not answer below 500"
+        if no_browser is None and found["answers"]:
+            seen = await self._seen(project_id, page, found["compiles"] is not False, deadline)
+        preview = await self.get_preview(project_id)
+        began = None if moment is None else datetime.fromtimestamp(moment, UTC)
+        return _verdict.of(told, seen, preview, began)
+
+    async def screenshot(
+        self, project_id: int, path: str = "/", *, full_page: bool = False, timeout: float = 15
+    ) -> bytes:
+        """A page of a project's preview as a PNG image, 1280 pixels wide. Needs the extra ``[browser]``.
+
+        Args:
+            project_id: The project.
+            path: The page.
+            full_page: All of the page, and not only its first 800 pixels.
+            timeout: Seconds to wait for it.
+
+        Raises:
+            BrowserUnavailableError: There is no browser: ``pip install kosuke-docker[browser]``.
+            PageUnavailableError: The page cannot be shown.
+            PreviewNotFoundError: There is no preview that runs.
+            InvalidInputError: An argument cannot be used, or the service has a ``client``.
+            DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
+        """
+        page = _arguments.path(path)
+        whole, seconds = _arguments.flag("full_page", full_page), _arguments.bounded_seconds(timeout)
+        browser = await self._get_browser()
+        url, endpoint = await self._page_address(project_id, page)
+        return await browser.screenshot(url, endpoint, page, full_page=whole, timeout=seconds)
+
+    async def _get_browser(self) -> Browser:
+        """This service's browser. It starts with its first page."""
+        try:
+            from kosuke_docker.browser import Browser  # noqa: PLC0415 - Playwright is optional
+        except ImportError as error:
+            words = "a browser needs Playwright: pip install kosuke-docker[browser]"
+            raise BrowserUnavailableError(words, operation="browser") from error
+        if self._browser is None or not self._browser.is_of_this_loop():
+            self._browser = Browser()
+        return self._browser
+
+    async def _launched(self) -> str | None:
+        """Starts the browser; gives why there is none."""
+        try:
+            await (await self._get_browser()).start()
+        except BrowserUnavailableError as error:
+            return str(error)
+        return None
+
+    async def _seen(self, project_id: int, path: str, hydration: bool, deadline: float) -> Seen | str:
+        """What the browser sees of a page, or why it sees nothing."""
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        try:
+            url, endpoint = await self._page_address(project_id, path)
+            return await (await self._get_browser()).look(url, endpoint, path, hydration=hydration, timeout=left)
+        except (BrowserUnavailableError, PageUnavailableError, PreviewNotFoundError) as error:
+            return str(error)
+
+    async def _page_address(self, project_id: int, path: str) -> tuple[str, tuple[str, int]]:
+        """The address for people, and the host and port to connect to."""
+        core, name = self._attach().core, self._get_container_name(project_id)
+        told = json.loads(await core.page_address(project_id, name, path))
+        return told["url"], (told["host"].strip("[]"), told["port"])
+
     async def aclose(self) -> None:
-        """Releases this service's core. The last service to do so ends the core's background tasks.
+        """Releases this service's core, and ends its browser. The last service to do so ends the core's tasks.
 
         Containers stay, and the next call of the service gets a new core. The runtime's threads end with the last core.
         """
+        browser, self._browser = self._browser, None
+        if browser is not None and browser.is_of_this_loop():
+            await browser.aclose()
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.users.discard(self)

@@ -19,8 +19,9 @@ use crate::id::PreviewId;
 use crate::preview::{Phase, Preview, Started};
 use crate::probe::Prober;
 use crate::service::{
-    Common, Hooks, LogReader, Operations, Previews, ProjectDatabases, Restarted, Start, StartRequest, Subscription,
-    SweepResult, WaitOptions, follow_phrases, in_use, known_and, ping, stop_all,
+    CheckRequest, CheckResult, Common, Hooks, LogReader, Operations, PageAddress, Previews, ProjectDatabases,
+    Restarted, Start, StartRequest, Subscription, SweepResult, Verdict, VerifyRequest, WaitOptions, follow_phrases,
+    in_use, known_and, ping, stop_all,
 };
 use crate::settings::Settings;
 use crate::state::{EngineStatus, Ownership, Snapshots, Store};
@@ -62,6 +63,12 @@ impl CompatService {
         let listed = listed.iter().filter_map(|workload| self.context.ownership.preview_of(workload));
         Ok(known_and(&self.context.common.store, listed))
     }
+}
+
+/// What such a client was never asked for.
+fn refused<T>(what: &str) -> Result<T, Error> {
+    let problem = format!("{what} needs the engine itself: a supplied client is asked as the older service asked it");
+    Err(Error::InvalidInput { field: "client".to_owned(), problem })
 }
 
 #[async_trait]
@@ -131,6 +138,18 @@ impl Previews for CompatService {
 
     async fn wait_until_ready(&self, id: &PreviewId, options: WaitOptions) -> Result<Preview, Error> {
         status::wait_until_ready(&self.context, id, options).await
+    }
+
+    async fn check(&self, _id: &PreviewId, _request: CheckRequest) -> Result<CheckResult, Error> {
+        refused("a check")
+    }
+
+    async fn verify(&self, _id: &PreviewId, _request: VerifyRequest) -> Result<Verdict, Error> {
+        refused("a verdict")
+    }
+
+    async fn page_address(&self, _id: &PreviewId, _path: &str) -> Result<PageAddress, Error> {
+        refused("a browser")
     }
 
     fn logs(&self, id: &PreviewId, follow: bool, tail: Option<u32>) -> LogReader {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::error::EngineError;
+use super::exec::{ExecResult, ExecSpec};
 use super::locality::Locality;
 use super::network::{Attachment, NetworkSpec};
 use super::spec::{ContainerSpec, Secrets};
@@ -71,6 +72,10 @@ pub trait Engine: Send + Sync + 'static {
     /// The output of a workload from `start` on: what is there, and with `follow` what comes, until this run ends. What
     /// earlier runs printed is a part of it, unless `start` is later.
     fn logs(&self, run: &RunId, start: LogStart, follow: bool) -> LogChunks;
+
+    /// Runs a program in a workload that runs, with that workload's rights and nothing more. Dropping the call does not end
+    /// the program.
+    async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecResult, EngineError>;
 
     /// What happens to workloads: what the engine still remembers after `since` (None: all of it), then what comes, to
     /// `until` (None: without end).

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
+use super::next_tools::{NextTool, NoToolAnswer};
 use crate::preview::Endpoint;
 
 /// Where a preview is asked.
@@ -69,6 +71,10 @@ pub trait Prober: Send + Sync + 'static {
 
     /// Whether the server refuses requests for this host name, as Vite and its kin do with those that they do not know.
     async fn refuses_host(&self, target: &ProbeTarget, host: &str, timeout: Duration) -> bool;
+
+    /// Asks one of the tools that Next.js 16 has for agents, whatever the target's path. Only to be asked of such a server: Next.js 15 takes it for a
+    /// page, compiles and prints.
+    async fn ask_next(&self, target: &ProbeTarget, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer>;
 }
 
 #[cfg(test)]

@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{HOST, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, Response, Url};
+use serde_json::Value;
 
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 
 use super::api::{Answer, ProbeTarget, Prober};
+use super::next_tools::{NextTool, NoToolAnswer, PATH};
 use crate::tls::EncryptOnly;
 
 const MAX_REDIRECTS: usize = 10;
 /// Bytes of a refusal's page that are read.
 const MAX_REFUSAL: usize = 4096;
+/// Bytes of a tool's answer that are read; a longer one is none.
+const MAX_TOOL_ANSWER: usize = 1 << 20;
 
 /// Sends the requests over HTTP.
 #[derive(Debug, Clone)]
@@ -61,8 +65,7 @@ impl HttpProber {
 #[async_trait]
 impl Prober for HttpProber {
     async fn ask(&self, target: &ProbeTarget, timeout: Duration) -> Answer {
-        let base = format!("{}://{}", if target.https { "https" } else { "http" }, target.endpoint);
-        let Ok((url, base)) = Url::parse(&base).and_then(|base| Ok((base.join(&target.path)?, base))) else {
+        let Ok((url, base)) = base(target).and_then(|base| Ok((base.join(&target.path)?, base))) else {
             return Answer::NoServer;
         };
         // A path may come out of what an app printed: it must not lead anywhere else.
@@ -85,17 +88,51 @@ impl Prober for HttpProber {
             if response.status() != reqwest::StatusCode::FORBIDDEN {
                 return Some(false);
             }
-            let mut body = Vec::new();
-            while body.len() < MAX_REFUSAL
-                && let Some(chunk) = response.chunk().await.ok()?
-            {
-                body.extend_from_slice(&chunk);
-            }
+            let body = body(&mut response, MAX_REFUSAL).await.ok()?;
             let words = String::from_utf8_lossy(&body).to_lowercase();
             Some(words.contains("blocked request") || (words.contains("host") && words.contains("not allowed")))
         };
         tokio::time::timeout(timeout, ask).await.ok().flatten().unwrap_or(false)
     }
+
+    async fn ask_next(&self, target: &ProbeTarget, tool: NextTool, timeout: Duration) -> Result<Value, NoToolAnswer> {
+        let url = base(target).and_then(|base| base.join(PATH)).map_err(|_| NoToolAnswer::NoServer)?;
+        let request = self.client.post(url).body(tool.request());
+        // A foreign host name is refused, and one that takes no event stream, too.
+        let request = request.header(HOST, format!("localhost:{}", target.endpoint.port));
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.header(ACCEPT, "application/json, text/event-stream");
+        let ask = async {
+            let mut response = request.send().await?;
+            if !response.status().is_success() {
+                return Ok(None);
+            }
+            let body = body(&mut response, MAX_TOOL_ANSWER).await?;
+            Ok::<_, reqwest::Error>((body.len() < MAX_TOOL_ANSWER).then_some(body))
+        };
+        let body = match tokio::time::timeout(timeout, ask).await {
+            Ok(Ok(body)) => body.ok_or(NoToolAnswer::NotUnderstood)?,
+            Ok(Err(_)) => return Err(NoToolAnswer::NoServer),
+            Err(_) => return Err(NoToolAnswer::TooLate),
+        };
+        tool.read(&String::from_utf8_lossy(&body)).ok_or(NoToolAnswer::NotUnderstood)
+    }
+}
+
+/// Where a target's server is.
+fn base(target: &ProbeTarget) -> Result<Url, <Url as std::str::FromStr>::Err> {
+    Url::parse(&format!("{}://{}", if target.https { "https" } else { "http" }, target.endpoint))
+}
+
+/// The body, cut after some `longest` bytes.
+async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while body.len() < longest
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// TLS for dev servers, which sign their certificates themselves.
@@ -177,6 +214,36 @@ mod tests {
         assert_eq!(ask(port, "/hang").await?, Answer::TooLate);
         let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         assert_eq!(ask(unused, "/").await?, Answer::NoServer);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_tool_is_asked_and_its_answer_bounded() -> Result<(), Box<dyn std::error::Error>> {
+        let answers: [(&str, String, Result<Value, NoToolAnswer>); 4] = [
+            ("200 OK", "data: {\"result\":{\"tools\":[]}}\n\n".into(), Ok(serde_json::json!({ "tools": [] }))),
+            ("404 Not Found", String::new(), Err(NoToolAnswer::NotUnderstood)),
+            ("302 Found\r\nlocation: /elsewhere", String::new(), Err(NoToolAnswer::NotUnderstood)),
+            ("200 OK", "x".repeat(2 << 20), Err(NoToolAnswer::NotUnderstood)),
+        ];
+        for (head, body, expected) in answers {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let port = listener.local_addr()?.port();
+            let served = tokio::spawn(async move {
+                let Ok((mut socket, _)) = listener.accept().await else { return String::new() };
+                let mut buffer = vec![0; 4096];
+                let read = socket.read(&mut buffer).await.unwrap_or(0);
+                let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                // Err: the rest is not read.
+                _ = socket.write_all(answer.as_bytes()).await;
+                String::from_utf8_lossy(&buffer[..read]).to_lowercase()
+            });
+            let target = ProbeTarget::new(Endpoint { host: "127.0.0.1".into(), port }, "/");
+            let asked = HttpProber::new()?.ask_next(&target, NextTool::List, Duration::from_secs(5)).await;
+            assert_eq!(asked, expected);
+            let request = served.await?;
+            assert!(request.starts_with("post /_next/mcp http/1.1"), "{request}");
+            assert!(request.contains("accept: application/json, text/event-stream"), "{request}");
+        }
         Ok(())
     }
 

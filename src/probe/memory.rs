@@ -5,8 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::api::{Answer, ProbeTarget, Prober};
+use super::next_tools::{NextTool, NoToolAnswer};
 use crate::lock::lock;
 
 /// Answers by path; by default nothing listens.
@@ -15,6 +17,7 @@ pub struct MemoryProber {
     answers: Mutex<HashMap<String, Answer>>,
     refused_hosts: Mutex<HashSet<String>>,
     asked: Mutex<Vec<String>>,
+    tools: Mutex<HashMap<NextTool, Value>>,
 }
 
 impl MemoryProber {
@@ -36,6 +39,11 @@ impl MemoryProber {
         lock(&self.refused_hosts).insert(host.to_owned());
     }
 
+    /// From now on this tool of Next.js answers so.
+    pub fn answer_tool(&self, tool: NextTool, answer: Value) {
+        lock(&self.tools).insert(tool, answer);
+    }
+
     /// The paths that were asked for, in order.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
@@ -52,5 +60,10 @@ impl Prober for MemoryProber {
 
     async fn refuses_host(&self, _target: &ProbeTarget, host: &str, _timeout: Duration) -> bool {
         lock(&self.refused_hosts).contains(host)
+    }
+
+    async fn ask_next(&self, _target: &ProbeTarget, tool: NextTool, _timeout: Duration) -> Result<Value, NoToolAnswer> {
+        lock(&self.asked).push(tool.name().unwrap_or("tools/list").to_owned());
+        lock(&self.tools).get(&tool).cloned().ok_or(NoToolAnswer::NotUnderstood)
     }
 }

@@ -1,6 +1,6 @@
 //! Arguments of the facade to the core's types, each checked once.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
@@ -11,7 +11,7 @@ use crate::containment::{self, Limits};
 use crate::environment::Variables;
 use crate::id::PreviewId;
 use crate::preview::ContainerInfo;
-use crate::service::WaitOptions;
+use crate::service::{Routes, WaitOptions};
 
 /// A project's id: a whole number from 0, nothing that merely converts to one.
 pub(super) fn preview_id(value: &Bound<'_, PyAny>) -> PyResult<PreviewId> {
@@ -103,6 +103,22 @@ pub(super) fn wait_options(timeout: Option<f64>, fail_on_compile_error: bool) ->
 /// A number of seconds.
 pub(super) fn seconds(field: &'static str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| invalid(field, "must be a number of seconds from 0"))
+}
+
+/// A moment, in seconds since 1970.
+pub(super) fn moment(seconds: f64) -> PyResult<SystemTime> {
+    let since = Duration::try_from_secs_f64(seconds).ok();
+    let moment = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    moment.ok_or_else(|| invalid("since", "must be a time after 1970"))
+}
+
+/// Which routes a check asks for.
+pub(super) fn routes(known: bool, asked: Option<Vec<String>>) -> Routes {
+    match asked {
+        Some(paths) => Routes::Paths(paths),
+        None if known => Routes::Known,
+        None => Routes::None,
+    }
 }
 
 /// A cache entry from the dict of the Python model `ContainerInfo`.

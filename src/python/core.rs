@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::answers::{in_runtime, json, none, plain};
-use super::arguments::{self, preview_id, preview_id_of, seconds, wait_options};
+use super::arguments::{self, moment, preview_id, preview_id_of, routes, seconds, wait_options};
 use super::client::{PythonClient, chunks};
 use super::engines;
 use super::errors::raise;
@@ -22,7 +22,10 @@ use crate::engine::EngineAddress;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::probe::HttpProber;
-use crate::service::{Heartbeat, PreviewService, Previews, StartRequest, orphan_databases, remove_orphan_databases};
+use crate::service::{
+    CheckRequest, Heartbeat, PreviewService, Previews, StartRequest, VerifyRequest, orphan_databases,
+    remove_orphan_databases,
+};
 use crate::settings::Settings;
 
 /// A service: the settings, an engine, its databases. Shared by all facade objects with equal settings.
@@ -212,6 +215,51 @@ impl Core {
     fn previews<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let service = Arc::clone(&self.service);
         json(py, async move { service.list().await })
+    }
+
+    /// What of the project compiles, as JSON. `asked`: the paths that are asked for; `known`: those of the project's files.
+    #[expect(clippy::too_many_arguments, reason = "the facade's keywords, one each")]
+    fn check<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        known: bool,
+        asked: Option<Vec<String>>,
+        types: bool,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        let request = CheckRequest { routes: routes(known, asked), types, timeout: seconds("timeout", timeout)? };
+        json(py, async move { service.check(&id, request).await })
+    }
+
+    /// Whether the newest edit did well, as JSON. `since`: the edit was made after this, in seconds since 1970.
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        since: Option<f64>,
+        path: String,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        let since = since.map(moment).transpose()?;
+        let request = VerifyRequest { since, path, timeout: seconds("timeout", timeout)? };
+        json(py, async move { service.verify(&id, request).await })
+    }
+
+    /// Where the page at this path can be reached, as JSON.
+    fn page_address<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        path: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        json(py, async move { service.page_address(&id, &path).await })
     }
 
     /// Makes the database of a preview or of a session. A failure is logged, not raised.

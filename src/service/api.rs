@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -17,7 +17,7 @@ use crate::database::Owned;
 use crate::environment::Variables;
 use crate::error::Error;
 use crate::id::PreviewId;
-use crate::preview::{Preview, Started};
+use crate::preview::{BrowserError, CompileError, Preview, Started, optional_seconds, seconds};
 
 /// What to start.
 #[derive(Clone)]
@@ -76,6 +76,109 @@ pub struct SweepResult {
 
 fn project_ids<S: Serializer>(ids: &[PreviewId], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(ids.iter().map(PreviewId::project_id))
+}
+
+/// Which routes a check asks for by requests: each makes the dev server compile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Routes {
+    /// None: what is known without one is told.
+    #[default]
+    None,
+    /// Those that the names of the project's files tell.
+    Known,
+    /// These paths.
+    Paths(Vec<String>),
+}
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRequest {
+    /// Which routes are asked for by requests.
+    pub routes: Routes,
+    /// Whether the project's own type checker runs, in the container.
+    pub types: bool,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// What is known of one route. The Python model `RouteCheck` has the same fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteCheck {
+    /// The route.
+    pub path: String,
+    /// Whether it compiles, None where that is not known.
+    pub compiled: Option<bool>,
+    /// The status of a request for it, where one was sent.
+    pub status: Option<u16>,
+}
+
+/// What a check found. The Python model `CheckResult` has the same fields.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckResult {
+    /// Whether all that was looked at compiles, None where nothing could be.
+    pub compiled: Option<bool>,
+    /// The routes that are known.
+    pub routes: Vec<RouteCheck>,
+    /// The compile errors, of all routes.
+    pub errors: Vec<CompileError>,
+    /// What the type checker refused; None: it did not run to its end.
+    pub type_errors: Option<Vec<CompileError>>,
+    /// What went wrong in browsers.
+    pub browser_errors: Vec<BrowserError>,
+    /// What was looked at, a sentence each.
+    pub looked_at: Vec<String>,
+    /// What could not be looked at and why, a sentence each.
+    pub not_looked_at: Vec<String>,
+    /// When this was true.
+    #[serde(serialize_with = "seconds")]
+    pub as_of: SystemTime,
+}
+
+/// Which edit a verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyRequest {
+    /// The edit was made after this; None: the newest one.
+    pub since: Option<SystemTime>,
+    /// The page that is asked for.
+    pub path: String,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// One thing that a verdict rests on. The Python model `VerdictCheck` has the same fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerdictCheck {
+    /// What was looked at.
+    pub name: &'static str,
+    /// Whether it is well, None where that cannot be known.
+    pub ok: Option<bool>,
+    /// How that is known, or why it is not, in a sentence.
+    pub detail: String,
+}
+
+/// Whether an edit did well. The Python model `Verdict` has these fields, and what a browser of its own saw.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// What it rests on.
+    pub checks: Vec<VerdictCheck>,
+    /// The compile errors.
+    pub errors: Vec<CompileError>,
+    /// What went wrong in browsers since the edit.
+    pub browser_errors: Vec<BrowserError>,
+    /// When the newest file of the project was changed, where that is known.
+    #[serde(serialize_with = "optional_seconds")]
+    pub edited_at: Option<SystemTime>,
+}
+
+/// Where a preview's page is. Plain data for the browser of the Python package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PageAddress {
+    /// The address for people.
+    pub url: String,
+    /// The host that can be connected to from here.
+    pub host: String,
+    /// The port on it.
+    pub port: u16,
 }
 
 /// A service of previews. Operations take their place in the queue of their preview at the call, not at the first poll of
@@ -142,6 +245,24 @@ pub trait Previews: Send + Sync + 'static {
     /// [`Error::PreviewFailed`] when there is no preview, its container ended, or, where that counts, it does not compile.
     /// [`Error::NotReady`] after the time-out.
     async fn wait_until_ready(&self, id: &PreviewId, options: WaitOptions) -> Result<Preview, Error>;
+
+    /// Whether the project compiles, as far as that can be found out without a browser.
+    ///
+    /// # Errors
+    /// [`Error::NoPreview`]; or the engine does not answer; or an argument cannot be used.
+    async fn check(&self, id: &PreviewId, request: CheckRequest) -> Result<CheckResult, Error>;
+
+    /// Whether the newest edit did well, as far as that can be found out without a browser.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    async fn verify(&self, id: &PreviewId, request: VerifyRequest) -> Result<Verdict, Error>;
+
+    /// Where the page at this path of a preview that runs can be reached.
+    ///
+    /// # Errors
+    /// [`Error::NoPreview`] also where it does not run; the path leads elsewhere; or the engine does not answer.
+    async fn page_address(&self, id: &PreviewId, path: &str) -> Result<PageAddress, Error>;
 
     /// A preview's output: the last `tail` lines (None: all that the engine has), and with `follow` what comes, also over
     /// restarts of the container, until it ends or is removed.

@@ -3,7 +3,8 @@
 //! - `api`: the trait `Previews`, which this service and the one on a docker-py-compatible client implement
 //! - `previews`: the service on an engine; `context`: what its use cases share
 //! - `start` (with `attempt`, `create`, `contain`, `prepare` and `ports`), `restart`, `stop`, `status`, `list`, `wait`, `logs` (with
-//!   `log_queue`), `events`, `sweep`, `image`: one verb each
+//!   `log_queue`), `events`, `sweep`, `image`, `check` (with `routes`, `project_files`, `next_routes` and `types`), `verify`
+//!   (with `edit_log`): one verb each
 //! - `common`: what does not depend on what runs the previews; `database` (with `orphans` and `passwords`): what can be
 //!   done with their databases; `operations`: one operation on a preview after the other; `phrases`: the older
 //!   service's reading of output
@@ -13,6 +14,7 @@
 
 mod api;
 mod attempt;
+mod check;
 mod common;
 mod contain;
 mod context;
@@ -20,6 +22,7 @@ mod create;
 mod database;
 mod deployment;
 mod drift;
+mod edit_log;
 mod events;
 mod hooks;
 mod image;
@@ -27,6 +30,7 @@ mod list;
 mod log_queue;
 mod logs;
 mod network;
+mod next_routes;
 mod operations;
 mod orphans;
 mod passwords;
@@ -34,17 +38,24 @@ mod phrases;
 mod ports;
 mod prepare;
 mod previews;
+mod project_files;
 mod restart;
+mod routes;
 mod start;
 mod status;
 mod stop;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod types;
+mod verify;
 mod vite;
 mod wait;
 
-pub use api::{Previews, StartRequest, SweepResult, WaitOptions};
+pub use api::{
+    CheckRequest, CheckResult, PageAddress, Previews, RouteCheck, Routes, StartRequest, SweepResult, Verdict,
+    VerdictCheck, VerifyRequest, WaitOptions,
+};
 pub use common::Common;
 pub use database::ProjectDatabases;
 pub use events::Subscription;

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use super::api::{Previews, StartRequest, SweepResult, WaitOptions};
+use super::api::{
+    CheckRequest, CheckResult, PageAddress, Previews, StartRequest, SweepResult, Verdict, VerifyRequest, WaitOptions,
+};
 use super::attempt::Attempt;
+use super::check::Check;
 use super::common::{Common, ping};
 use super::context::Context;
 use super::database::ProjectDatabases;
@@ -18,6 +21,7 @@ use super::list::{List, in_use};
 use super::log_queue::LogReader;
 use super::logs::Logs;
 use super::network::PreviewNetwork;
+use super::next_routes::NextRoutes;
 use super::operations::Operations;
 use super::prepare::Preparation;
 use super::restart::Restart;
@@ -25,6 +29,7 @@ use super::start::Start;
 use super::status::Status;
 use super::stop::{Stop, stop_all};
 use super::sweep::Sweep;
+use super::verify::Verify;
 use super::wait::Wait;
 use crate::database::Databases;
 use crate::engine::Workload;
@@ -50,6 +55,8 @@ pub struct PreviewService {
     logs: Logs,
     events: Events,
     sweep: Sweep,
+    check: Check,
+    verify: Verify,
 }
 
 impl PreviewService {
@@ -61,7 +68,7 @@ impl PreviewService {
         databases: Option<Arc<dyn Databases>>,
         prober: Arc<dyn Prober>,
     ) -> Self {
-        let (context, network) = context(settings, events, databases, prober);
+        let (context, network) = context(settings, events, databases, Arc::clone(&prober));
         let context = Arc::new(context);
         let images = Images::new(Arc::clone(&context.engine), context.common.tasks.clone(), &context.common.settings);
         let wait = Arc::new(Wait::new(Arc::clone(&context)));
@@ -69,17 +76,20 @@ impl PreviewService {
         let preparation = Arc::new(Preparation::new(Arc::clone(&context), images.clone(), network));
         let attempt = Attempt::new(Arc::clone(&context), Arc::clone(&preparation), Arc::clone(&wait));
         let start = Arc::new(Start::new(Arc::clone(&context.common), Arc::new(attempt)));
+        let next = Arc::new(NextRoutes::new(Arc::clone(&prober)));
         Self {
             images,
             restart: Arc::new(Restart::new(Arc::clone(&context), Arc::clone(&start), preparation)),
             start,
             stop: Stop::new(Arc::clone(&context)),
             list: List::new(Arc::clone(&context), Arc::clone(&status)),
-            status,
             wait,
             logs: Logs::new(Arc::clone(&context)),
             events: Events::new(Arc::clone(&context)),
             sweep: Sweep::new(Arc::clone(&context)),
+            check: Check::new(Arc::clone(&context), Arc::clone(&status), Arc::clone(&next), Arc::clone(&prober)),
+            verify: Verify::new(Arc::clone(&context), Arc::clone(&status), next, prober),
+            status,
             context,
         }
     }
@@ -156,6 +166,18 @@ impl Previews for PreviewService {
 
     async fn wait_until_ready(&self, id: &PreviewId, options: WaitOptions) -> Result<Preview, Error> {
         self.wait.call(id, options).await
+    }
+
+    async fn check(&self, id: &PreviewId, request: CheckRequest) -> Result<CheckResult, Error> {
+        self.check.call(id, request).await
+    }
+
+    async fn verify(&self, id: &PreviewId, request: VerifyRequest) -> Result<Verdict, Error> {
+        self.verify.call(id, request).await
+    }
+
+    async fn page_address(&self, id: &PreviewId, path: &str) -> Result<PageAddress, Error> {
+        self.verify.page_address(id, path).await
     }
 
     fn logs(&self, id: &PreviewId, follow: bool, tail: Option<u32>) -> LogReader {

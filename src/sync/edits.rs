@@ -18,7 +18,7 @@ const MAX_SCAN: Duration = Duration::from_secs(2);
 /// The pause between two scans, in scans: they take a tenth of a processor at the most.
 const PAUSE_IN_SCANS: u32 = 10;
 /// What dev servers and package managers write themselves.
-pub(super) const SKIPPED: [&str; 11] =
+pub(crate) const SKIPPED_FOLDERS: [&str; 11] =
     ["node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build"];
 
 /// The edits of one project's folder.
@@ -119,7 +119,7 @@ fn scan(root: &Path, deadline: Instant) -> Scan {
             let Ok(metadata) = entry.metadata() else { continue };
             if !metadata.is_dir() {
                 fingerprint.newest = fingerprint.newest.max(Some((metadata.ctime(), metadata.ctime_nsec())));
-            } else if depth < MAX_DEPTH && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+            } else if depth < MAX_DEPTH && !SKIPPED_FOLDERS.iter().any(|skipped| entry.file_name() == *skipped) {
                 folders.push_back((depth + 1, entry.path()));
             }
         }

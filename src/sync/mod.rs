@@ -16,6 +16,7 @@ mod page;
 mod project;
 mod reconcile;
 
+pub(crate) use edits::SKIPPED_FOLDERS;
 pub use engine_events::{EngineEvents, Heartbeat};
 pub(crate) use monitor::{Monitor, START_TOLERANCE};
 pub(crate) use page::PageProbe;

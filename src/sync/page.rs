@@ -67,6 +67,13 @@ impl PageProbe {
         }
     }
 
+    /// Asks for the page now, whatever was answered before.
+    pub(crate) async fn probe_anew(&self, run: &Run) -> Option<Answer> {
+        let target = run.target()?;
+        let _one_at_a_time = run.probing.lock().await;
+        Some(self.ask(run, target, self.warmup_timeout).await)
+    }
+
     /// Whether this target answers with 2xx, asked anew.
     pub(crate) async fn is_healthy(&self, target: &ProbeTarget) -> bool {
         self.prober.ask(target, self.timeout).await.is_good()

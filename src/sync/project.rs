@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edits::SKIPPED;
+use super::edits::SKIPPED_FOLDERS;
 use crate::preview::{BrowserError, CompileError, ErrorKind};
 use crate::readiness::{BrowserReport, Signal, framed_line};
 
@@ -175,7 +175,7 @@ fn files(root: &Path, fits: impl Fn(&str) -> bool) -> Vec<String> {
             }
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
-                if depth < MAX_DEPTH && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+                if depth < MAX_DEPTH && !SKIPPED_FOLDERS.iter().any(|skipped| entry.file_name() == *skipped) {
                     folders.push_back((depth + 1, entry.path()));
                 }
             } else if kind.is_file()

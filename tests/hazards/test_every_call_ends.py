@@ -49,6 +49,8 @@ OPERATIONS = {
     "short status": Operation(lambda service: service.get_preview_status(7), "running"),
     "list": Operation(lambda service: service.list_previews(), "running"),
     "is running": Operation(lambda service: service.is_container_running(7), "running"),
+    "check": Operation(lambda service: service.check(7, types=True, timeout=1), "running"),
+    "verify": Operation(lambda service: service.verify(7, timeout=1), "running"),
     "image": Operation(lambda service: service.ensure_image()),
     "image with a pull": Operation(lambda service: service.ensure_image(), image=False),
 }

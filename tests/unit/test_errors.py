@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import kosuke_docker
 import pytest
 from kosuke_docker import (
+    BrowserUnavailableError,
     ContainerConflictError,
     ContainerStartError,
     DatabaseError,
@@ -23,6 +24,7 @@ from kosuke_docker import (
     InvalidInputError,
     KosukeDockerError,
     OperationTimeoutError,
+    PageUnavailableError,
     PortRangeExhaustedError,
     PreviewFailedError,
     PreviewNotFoundError,
@@ -35,6 +37,7 @@ from kosuke_docker import (
 )
 
 BASES: dict[type[KosukeDockerError], type[Exception]] = {
+    BrowserUnavailableError: RuntimeError,
     ContainerConflictError: KosukeDockerError,
     ContainerStartError: KosukeDockerError,
     DatabaseError: KosukeDockerError,
@@ -46,6 +49,7 @@ BASES: dict[type[KosukeDockerError], type[Exception]] = {
     InvalidInputError: ValueError,
     KosukeDockerError: Exception,
     OperationTimeoutError: TimeoutError,
+    PageUnavailableError: KosukeDockerError,
     PortRangeExhaustedError: KosukeDockerError,
     PreviewFailedError: KosukeDockerError,
     PreviewNotFoundError: LookupError,

@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::address::EngineAddress;
 use super::client::Client;
 use super::errors::{pull_failure, translate};
+use super::exec;
 use super::isolation::{Isolations, shared};
 use super::locality::DockerLocality;
 use super::mapping;
@@ -26,6 +27,7 @@ use super::seccomp;
 use crate::credentials::{RegistryLogin, registry_of};
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
+use crate::engine::exec::{ExecResult, ExecSpec};
 use crate::engine::locality::Locality;
 use crate::engine::network::{Attachment, NetworkSpec};
 use crate::engine::spec::{ContainerSpec, Secrets};
@@ -286,6 +288,10 @@ impl Engine for DockerEngine {
             chunk
         });
         chunks.boxed()
+    }
+
+    async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
+        exec::run(&self.client, id, spec).await
     }
 
     fn events(

@@ -2,6 +2,7 @@
 //!
 //! - `calls`: the trait; `client`: the connection and the deadline of each call; `address` and `places`: where the engine is
 //! - `mapping`: bollard's types and ours; `errors`: the engine's words, read there only
+//! - `exec`: a program that runs in a container beside its own
 //! - `podman`: what it does not do by itself
 //! - `throttle`: old engines deadlock when many containers start and end at once
 //! - `seccomp`: the system calls that a preview may make
@@ -12,6 +13,7 @@ mod address;
 mod calls;
 mod client;
 mod errors;
+mod exec;
 mod isolation;
 mod locality;
 mod mapping;

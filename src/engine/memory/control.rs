@@ -9,6 +9,7 @@ use super::engine::MemoryEngine;
 use super::faults::{Call, Fault, Held};
 use super::world::Pull;
 use crate::engine::error::EngineError;
+use crate::engine::exec::ExecResult;
 use crate::engine::spec::{ContainerSpec, PortRange, Publish};
 use crate::engine::streams::PullProgress;
 use crate::engine::workload::SIGKILL_CODE;
@@ -82,6 +83,11 @@ impl MemoryEngine {
     /// A container prints a line to its standard error.
     pub fn print_error(&self, name: &str, line: &str) {
         self.shared.change(|world| world.print(name, true, &format!("{line}\n")));
+    }
+
+    /// What the next program that is run in a container comes to.
+    pub fn on_exec(&self, result: ExecResult) {
+        self.shared.change(|world| world.execs.push_back(result));
     }
 
     /// A container ends by itself.

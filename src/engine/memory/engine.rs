@@ -16,6 +16,7 @@ use super::world::World;
 use crate::credentials::RegistryLogin;
 use crate::engine::api::Engine;
 use crate::engine::error::EngineError;
+use crate::engine::exec::{ExecResult, ExecSpec};
 use crate::engine::locality::Locality;
 use crate::engine::network::{Attachment, NetworkSpec};
 use crate::engine::spec::{ContainerSpec, PortRange, Secrets};
@@ -222,6 +223,10 @@ impl Engine for MemoryEngine {
             }
         };
         stream::once(begin).flatten().boxed()
+    }
+
+    async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
+        self.shared.call(Call::Exec, |world| world.exec(id, spec)).await
     }
 
     fn events(

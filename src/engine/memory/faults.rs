@@ -37,6 +37,8 @@ pub enum Call {
     Remove,
     /// `logs`
     Logs,
+    /// `exec`
+    Exec,
     /// `events`
     Events,
     /// `clock`

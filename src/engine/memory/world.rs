@@ -1,12 +1,13 @@
 //! What the engine in memory holds: pure, without any waiting.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::container::Container;
 use crate::engine::error::EngineError;
+use crate::engine::exec::{ExecResult, ExecSpec};
 use crate::engine::spec::{ContainerSpec, Publish};
 use crate::engine::streams::{Change, EngineEvent, LogChunk, PullProgress};
 use crate::engine::workload::{State, Workload};
@@ -39,6 +40,8 @@ pub(super) struct World {
     /// Ports that other programs hold.
     pub(super) held_ports: HashSet<u16>,
     pub(super) pulls: HashMap<String, Pull>,
+    /// What the next programs come to, the oldest first.
+    pub(super) execs: VecDeque<ExecResult>,
     /// Why the streams of events before this one ended.
     pub(super) broken: Vec<EngineError>,
 }
@@ -55,6 +58,7 @@ impl Default for World {
             missing: HashSet::new(),
             held_ports: HashSet::new(),
             pulls: HashMap::new(),
+            execs: VecDeque::new(),
             broken: Vec::new(),
         }
     }
@@ -92,6 +96,19 @@ impl World {
 
     pub(super) fn environment(&self, id: &str) -> Option<Vec<(String, String)>> {
         self.containers.iter().find(|container| container.is(id)).map(|container| container.spec.environment.clone())
+    }
+
+    /// A program that nobody told about prints nothing and ends well.
+    pub(super) fn exec(&mut self, id: &str, spec: &ExecSpec) -> Result<ExecResult, EngineError> {
+        if !self.find(id)?.runs() {
+            return Err(EngineError::Conflict(format!("Container {id} is not running")));
+        }
+        let mut result = ExecResult { exit_code: Some(0), ..ExecResult::default() };
+        if let Some(told) = self.execs.pop_front() {
+            result.push(&told.output, spec.max_output);
+            result.exit_code = told.exit_code;
+        }
+        Ok(result)
     }
 
     pub(super) fn list(&self, owner: &str, asked_at: Instant) -> Vec<Workload> {

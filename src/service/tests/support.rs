@@ -69,6 +69,20 @@ impl World {
         world
     }
 
+    /// The folder of the project.
+    pub(super) fn project(&self) -> PathBuf {
+        self.folder.join("1")
+    }
+
+    /// Writes a file of the project.
+    pub(super) fn write(&self, file: &str, text: &str) {
+        let path = self.project().join(file);
+        if let Some(folder) = path.parent() {
+            drop(std::fs::create_dir_all(folder));
+        }
+        drop(std::fs::write(path, text));
+    }
+
     /// What the database server was asked, in order.
     pub(super) fn asked(&self) -> Vec<memory::Call> {
         self.server.history().into_iter().map(|(call, _)| call).collect()
