@@ -1,6 +1,6 @@
 //! What to do about an error that no change of code mends.
 
-use super::tracker::quoted;
+use super::words::quoted;
 use crate::preview::{CompileError, ErrorKind};
 
 /// What Node.js has built in: no package of such a name is missing.

@@ -66,22 +66,27 @@ struct Reports {
 impl Reports {
     /// Reads a line of one stream.
     fn line(&mut self, patterns: &Patterns, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
-        let (label, line) = self.labels.strip(line);
-        let line = self.boxes[stream].strip(line);
-        let lane = 2 * label + stream;
         // Code and stack traces of an open report quote anything, and no server indents its own lines that far.
-        if let Some(report) = &mut self.open[lane]
-            && self.boxes[stream].is_open()
-            && is_wrapped(line)
-            && report.rejoin(line)
-        {
-            return;
-        }
-        if let Some(report) = &mut self.open[lane]
-            && (line.starts_with(b"    ") || is_frame(line))
+        let continues = |line: &[u8]| line.starts_with(b"    ") || is_frame(line);
+        if let Some(report) = &mut self.open[stream]
+            && self.labels.is_empty()
+            && !self.boxes[stream].is_open()
+            && continues(line)
         {
             report.push_frame(line);
             return;
+        }
+        let (label, line) = self.labels.strip(line, self.open[stream].is_some());
+        let line = self.boxes[stream].strip(line);
+        let lane = 2 * label + stream;
+        if let Some(report) = &mut self.open[lane] {
+            if self.boxes[stream].is_open() && is_wrapped(line) && report.rejoin(line) {
+                return;
+            }
+            if continues(line) {
+                report.push_frame(line);
+                return;
+            }
         }
         if patterns.error.is_some() || patterns.ready.is_some() {
             let text = lossy(line);

@@ -16,15 +16,21 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// Which task the line is of, and the line without its label. Zero: none that is known.
+    /// Whether no label is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Which task the line is of, and the line without its label. Zero: none that is known. `in_report`: an open report of no
+    /// task may go on with it.
     #[inline]
-    pub(super) fn strip<'a>(&mut self, line: &'a [u8]) -> (usize, &'a [u8]) {
+    pub(super) fn strip<'a>(&mut self, line: &'a [u8], in_report: bool) -> (usize, &'a [u8]) {
         // Most output is of one program.
-        if self.known.is_empty() && !may_begin(line) { (0, line) } else { self.find(line) }
+        if self.known.is_empty() && !may_begin(line) { (0, line) } else { self.find(line, in_report) }
     }
 
     #[inline(never)]
-    fn find<'a>(&mut self, line: &'a [u8]) -> (usize, &'a [u8]) {
+    fn find<'a>(&mut self, line: &'a [u8], in_report: bool) -> (usize, &'a [u8]) {
         let line = match clock(line) {
             // foreman of Node.js: `6:18:14 PM web.1 |  up`.
             Some(rest) if memchr(b'|', &rest[..rest.len().min(MAX_LENGTH)]).is_some() => rest,
@@ -39,7 +45,7 @@ impl Labels {
             }
         }
         let learns = self.known.len() < MAX_LABELS && may_begin(line);
-        let Some(label) = learned(line).filter(|_| learns) else { return (0, line) };
+        let Some(label) = learned(line, in_report).filter(|_| learns) else { return (0, line) };
         let rest = line.strip_prefix(&*label);
         self.known.push(label);
         rest.map_or((0, line), |rest| (self.known.len(), rest))
@@ -49,6 +55,12 @@ impl Labels {
 /// Whether the line can show a label: it ends after one, or has what an echo or a banner begins with behind something else.
 /// `▲` and `➜` begin with the same byte.
 fn may_begin(line: &[u8]) -> bool {
+    match line {
+        // Most logs begin with a year; foreman with a clock.
+        [first, .., _] if first.is_ascii_digit() && memchr(b':', &line[..line.len().min(3)]).is_none() => return false,
+        [first, ..] if first.is_ascii_alphanumeric() || matches!(first, b'[' | b'@' | b'.' | b'/') => {}
+        _ => return false,
+    }
     if let [.., b']' | b':' | b'|', b' '] = line {
         return true;
     }
@@ -61,13 +73,13 @@ fn may_begin(line: &[u8]) -> bool {
 }
 
 /// The label that the line shows to be one.
-fn learned(line: &[u8]) -> Option<Box<[u8]>> {
+fn learned(line: &[u8], in_report: bool) -> Option<Box<[u8]>> {
     let head = &line[..line.len().min(MAX_LENGTH)];
     let first = *head.first()?;
     if first == b'[' {
         let end = memchr(b']', head)? + 1;
         let (inside, rest) = (&line[1..end - 1], line[end..].strip_prefix(b" ")?);
-        let task = begins(rest) || rest.trim_ascii().is_empty() && !is_level(inside);
+        let task = begins(rest) || !in_report && rest.trim_ascii().is_empty() && !is_level(inside);
         return (task && !inside.is_empty()).then(|| line[..=end].into());
     }
     if !first.is_ascii_alphanumeric() && !matches!(first, b'@' | b'.' | b'/') {
@@ -88,7 +100,7 @@ fn learned(line: &[u8]) -> Option<Box<[u8]>> {
         return None;
     }
     // Of what is led by one word, `error: ` is more than a label.
-    let task = begins(rest) || rest.trim_ascii().is_empty() && memchr(b':', name).is_some();
+    let task = begins(rest) || !in_report && rest.trim_ascii().is_empty() && memchr(b':', name).is_some();
     task.then(|| line[..end].into())
 }
 
@@ -140,8 +152,8 @@ mod tests {
             ),
         ] {
             let mut labels = Labels::default();
-            labels.strip(lines[0].as_bytes());
-            assert_eq!(labels.strip(lines[1].as_bytes()), (expected.0, expected.1.as_bytes()), "{lines:?}");
+            labels.strip(lines[0].as_bytes(), false);
+            assert_eq!(labels.strip(lines[1].as_bytes(), false), (expected.0, expected.1.as_bytes()), "{lines:?}");
         }
     }
 
@@ -157,8 +169,8 @@ mod tests {
             ["[200] / 4ms", "[200] /"],
         ] {
             let mut labels = Labels::default();
-            labels.strip(lines[0].as_bytes());
-            assert_eq!(labels.strip(lines[1].as_bytes()), (0, lines[1].as_bytes()), "{lines:?}");
+            labels.strip(lines[0].as_bytes(), false);
+            assert_eq!(labels.strip(lines[1].as_bytes(), false), (0, lines[1].as_bytes()), "{lines:?}");
         }
     }
 
@@ -166,7 +178,7 @@ mod tests {
     fn only_so_many_tasks_are_told_apart() {
         let mut labels = Labels::default();
         for task in 0..20 {
-            let (at, _) = labels.strip(format!("t{task}:dev: ").as_bytes());
+            let (at, _) = labels.strip(format!("t{task}:dev: ").as_bytes(), false);
             assert_eq!(at, if task < MAX_LABELS { task + 1 } else { 0 });
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::advice::advice;
 use super::problem::Problem;
 use super::signal::{ClearedBy, Signal};
+use super::words::quoted;
 use crate::preview::{CompileError, ErrorKind};
 
 /// More errors than this are not kept: a broken project has few, and the first ones tell.
@@ -431,10 +432,4 @@ fn is_same(one: &CompileError, other: &CompileError) -> bool {
         (Some(_), Some(_)) => false,
         _ => begins,
     }
-}
-
-/// The name that a message quotes first.
-pub(super) fn quoted(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once(" '").or_else(|| message.split_once(" \""))?;
-    rest.split(['\'', '"']).next()
 }

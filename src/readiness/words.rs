@@ -218,6 +218,12 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
+/// The name that a message quotes first.
+pub(super) fn quoted(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" '").or_else(|| message.split_once(" \""))?;
+    rest.split(['\'', '"']).next()
+}
+
 /// The lines of a text that ends without a newline.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);

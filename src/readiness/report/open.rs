@@ -71,8 +71,7 @@ impl OpenReport {
 
     fn keep(&mut self, line: &[u8]) {
         // React draws the whole tree around what does not match.
-        let drawn = line.trim_ascii_start();
-        if self.format.browser && (drawn.starts_with(b"<") || drawn.starts_with(b"...")) {
+        if self.format.browser && is_drawn(line) {
             return;
         }
         if self.lines < MAX_LINES && self.text.len() + line.len() < MAX_BYTES {
@@ -122,6 +121,11 @@ impl OpenReport {
                 text.starts_with(char::is_whitespace) || self.blank && leading(&text, true).is_some()
             }
     }
+}
+
+fn is_drawn(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    line.starts_with(b"<") || line.starts_with(b"...")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) struct ReportParser<'a> {
     /// The file that holds the import that leads nowhere.
     importer: Option<&'a str>,
     pub(super) message: Option<&'a str>,
-    /// The line that is being read calls itself an error.
+    /// What follows the place in the line that is being read calls itself an error.
     named: bool,
     /// A line that says that something failed, but not what.
     pub(super) headline: Option<&'a str>,
@@ -83,7 +83,7 @@ impl<'a> ReportParser<'a> {
         if self.is_whole() || ASIDES.start(text.as_bytes()) {
             return;
         }
-        if let Some(body) = self.places(text) {
+        if let Some(body) = self.places(text, strict) {
             self.text(text, body, strict);
         }
     }
@@ -108,9 +108,9 @@ impl<'a> ReportParser<'a> {
 
     /// Reads the places that a line states. Gives the rest of the line. None: the line says nothing else.
     #[inline]
-    fn places(&mut self, text: &'a str) -> Option<&'a str> {
+    fn places(&mut self, text: &'a str, strict: bool) -> Option<&'a str> {
         let mut body = body(text);
-        self.named = names_an_error(text);
+        self.named = false;
         let evaluating = body.strip_prefix("Error when evaluating SSR module");
         if let Some((module, rest)) = evaluating.and_then(|rest| rest.trim_start().split_once(": ")) {
             self.module = Some(module).filter(|module| is_source(module));
@@ -130,7 +130,7 @@ impl<'a> ReportParser<'a> {
             let transformed = rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit());
             self.state(if transformed { Place::of(place.file) } else { place });
             let rest = rest.trim_start_matches(['-', '—', ':', ' ', ',']);
-            self.named |= names_an_error(rest);
+            self.named = strict && names_an_error(rest);
             if rest.starts_with("@ ") {
                 return None;
             }
@@ -156,14 +156,14 @@ impl<'a> ReportParser<'a> {
             return;
         }
         // A tool that gives it a code says what failed: `[TSCONFIG_ERROR] Failed to load tsconfig ...`.
-        let coded = text.starts_with('[') && self.named;
+        let coded = text.starts_with('[') && names_an_error(text);
         if let Some(rest) = HEADLINES.strip(body).filter(|_| !coded) {
             self.headline.get_or_insert(body);
             let file = rest.trim_start_matches([':', ' ', '"', '\'']).split(['"', '\'']).next().unwrap_or(rest);
             if let Some((place, _)) = leading(file, true) {
                 self.state(place);
             }
-        } else if !strict || self.named {
+        } else if !strict || self.named || names_an_error(text) {
             self.message.get_or_insert(body);
         }
         if self.importer.is_none() && self.words & KindWord::Missing.bit() != 0 {

@@ -55,7 +55,7 @@ const PLACES: &[&str] = &["/", "file://", "node:"];
 /// the project cannot run with it, or when the page then fails.
 static REPORT: Format = Format {
     cleared_by: |kind, report| {
-        let unloadable = report.contains("Failed to load url ");
+        let unloadable = kind == ErrorKind::ModuleNotFound && report.contains("Failed to load url ");
         // Code that does not parse is loaded by nobody, whatever watches the process.
         let unparsable = kind == ErrorKind::Syntax && report.lines().next().is_some_and(is_place);
         if kind == ErrorKind::Environment || unloadable || unparsable || is_fatal(report) {
