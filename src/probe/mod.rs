@@ -6,6 +6,7 @@
 mod api;
 mod http;
 pub mod memory;
+pub mod next_sessions;
 pub mod next_tools;
 
 pub use api::{Answer, ProbeTarget, Prober};

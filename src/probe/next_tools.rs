@@ -24,6 +24,8 @@ pub enum NextTool {
     Routes,
     /// What does not compile, on all routes.
     CompilationIssues,
+    /// What the pages that browsers have open show.
+    Errors,
 }
 
 impl NextTool {
@@ -34,6 +36,7 @@ impl NextTool {
             Self::List => None,
             Self::Routes => Some("get_routes"),
             Self::CompilationIssues => Some("get_compilation_issues"),
+            Self::Errors => Some("get_errors"),
         }
     }
 
@@ -58,7 +61,10 @@ impl NextTool {
         if result["isError"] == Value::Bool(true) {
             return None;
         }
-        serde_json::from_str(result["content"].get(0)?["text"].as_str()?).ok()
+        let text = result["content"].get(0)?["text"].as_str()?;
+        // 16.0 and 16.1 tell in Markdown.
+        let plain = || (self == Self::Errors).then(|| Value::String(text.to_owned()));
+        serde_json::from_str(text).ok().or_else(plain)
     }
 }
 

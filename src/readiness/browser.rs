@@ -114,22 +114,17 @@ impl BrowserErrors {
         self.errors.retain(|error| !error.file.as_ref().is_some_and(|file| is_edited(file, error.last_at)));
     }
 
-    /// What the open pages show now, by their path, as the server says: it ends what they do not show any more.
-    pub fn shown(&mut self, pages: &[(String, Vec<BrowserReport>)], at: SystemTime) {
-        for (page, reports) in pages {
-            self.errors.retain(|error| {
-                error.page.as_ref() != Some(page) || reports.iter().any(|report| is_same(error, report))
-            });
-            for report in reports {
-                match self.errors.iter_mut().find(|known| is_same(known, report)) {
-                    Some(known) => known.page = Some(page.clone()),
-                    None => {
-                        self.told(report.clone(), at);
-                        if let Some(new) = self.errors.last_mut() {
-                            new.page = Some(page.clone());
-                        }
-                    }
-                }
+    /// What the open pages show, each with its path, as the server answered at `at`. What they do not show any more ends;
+    /// what was told just now may not be in the answer yet.
+    pub fn shown(&mut self, shown: Vec<(String, BrowserReport)>, at: SystemTime) {
+        let before = at.checked_sub(STREAMS_APART).unwrap_or(at);
+        self.errors.retain(|error| error.last_at > before || shown.iter().any(|(_, report)| is_same(error, report)));
+        for (page, report) in shown {
+            if !self.errors.iter().any(|known| is_same(known, &report)) {
+                self.told(report.clone(), at);
+            }
+            if let Some(known) = self.errors.iter_mut().find(|known| is_same(known, &report)) {
+                known.page = Some(page);
             }
         }
     }
@@ -208,9 +203,10 @@ mod tests {
         assert_eq!(left(&|errors| errors.loaded("/", later)), "abc");
         assert_eq!(left(&BrowserErrors::reloaded), "");
         assert_eq!(left(&|errors| errors.edited(|file, _| file == "src/App.jsx")), "ac");
-        let shown = [("/cart".to_owned(), vec![report("d", None)])];
-        assert_eq!(left(&|errors| errors.shown(&shown, now)), "bcd");
-        assert_eq!(left(&|errors| errors.shown(&[("/cart".to_owned(), Vec::new())], now)), "bc");
+        let shown = vec![("/cart".to_owned(), report("d", None)), ("/".to_owned(), report("b", Some("src/App.jsx")))];
+        assert_eq!(left(&|errors| errors.shown(shown.clone(), later)), "bd");
+        assert_eq!(left(&|errors| errors.shown(Vec::new(), later)), "");
+        assert_eq!(left(&|errors| errors.shown(Vec::new(), now)), "abc");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::edits::Edits;
 use crate::preview::Phase;
-use crate::probe::{Answer, ProbeTarget, Prober};
+use crate::probe::next_sessions::shown;
+use crate::probe::{Answer, NextTool, ProbeTarget, Prober};
 use crate::readiness::{Problem, Signal};
 use crate::settings::Settings;
 use crate::state::{Run, RunState};
@@ -22,6 +23,11 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const AFTER_EDIT: Duration = Duration::from_secs(10);
 /// The output that a request brought about is read a little later than its answer.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(250);
+/// How long the question what browsers show may take: usually it takes 30 ms.
+const BROWSERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The first Next.js that can be asked, and the first that prints it, too.
+const FIRST_WITH_TOOLS: (u32, u32) = (16, 0);
+const FIRST_THAT_PRINTS: (u32, u32) = (16, 2);
 /// How often it is looked whether anybody listens.
 const LISTENERS_POLL: Duration = Duration::from_secs(1);
 /// The least pause between two looks at a page that was ready, in answers: slow pages are asked for less often.
@@ -36,6 +42,8 @@ pub(crate) struct PageProbe {
     warmup_timeout: Duration,
     /// How often a page that was ready is looked at; zero: never.
     interval: Duration,
+    /// Whether what goes wrong in browsers is told.
+    browser_errors: bool,
     /// The name that people ask under, where a dev server may refuse it.
     public_name: Option<String>,
 }
@@ -48,6 +56,7 @@ impl PageProbe {
             timeout: settings.preview_probe_timeout,
             warmup_timeout: settings.preview_warmup_timeout,
             interval: settings.preview_probe_interval,
+            browser_errors: settings.preview_browser_errors,
             public_name: public_name(&settings.preview_public_host),
         }
     }
@@ -63,7 +72,22 @@ impl PageProbe {
         let asked = Instant::now();
         let _one_at_a_time = run.probing.lock().await;
         if !run.has_recent_answer(asked, age) {
-            self.ask(run, target, self.timeout).await;
+            tokio::join!(self.ask(run, target, self.timeout), self.look_into_browsers(run, target));
+        }
+    }
+
+    /// Asks Next.js what the open pages show: versions that print nothing of it, and otherwise to end what stands. Older ones
+    /// take the question for a page, compile and print.
+    async fn look_into_browsers(&self, run: &Run, target: &ProbeTarget) {
+        let state = run.state();
+        let Some(version) = state.readiness.next_version().filter(|version| *version >= FIRST_WITH_TOOLS) else { return };
+        if !self.browser_errors || version >= FIRST_THAT_PRINTS && state.browser.all().is_empty() {
+            return;
+        }
+        let target = ProbeTarget { https: state.https, ..target.clone() };
+        let answer = self.prober.ask_next(&target, NextTool::Errors, self.timeout.min(BROWSERS_TIMEOUT)).await;
+        if let Some(shown) = answer.ok().and_then(|answer| shown(&answer)) {
+            run.modify(|state| state.browser.shown(shown, SystemTime::now()));
         }
     }
 
