@@ -73,6 +73,7 @@ pub enum PostgresIsolation {
 
 /// The settings of one service. The Python model of the same name has the defaults and describes each field.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Settings {
     /// `PREVIEW_DEFAULT_IMAGE`
     pub preview_default_image: String,

@@ -34,7 +34,10 @@ fn of_json(answer: &Value) -> Option<Vec<Shown>> {
             let number = |field: &str| call.and_then(|call| call[field].as_u64()?.try_into().ok());
             let file = call.and_then(|call| call["file"].as_str()).map(|file| short(file, MAX_PATH));
             let kind = error["type"].as_str().unwrap_or_default();
-            (url.clone(), report(kind, error["message"].as_str().unwrap_or_default(), file, number("line"), number("column")))
+            (
+                url.clone(),
+                report(kind, error["message"].as_str().unwrap_or_default(), file, number("line"), number("column")),
+            )
         })
     });
     Some(errors.take(MAX_ERRORS).collect())
@@ -62,7 +65,8 @@ fn of_markdown(text: &str) -> Option<Vec<Shown>> {
             }
             shown.push((short(page, MAX_PATH), report(kind, message, None, None, None)));
             kind = "";
-        } else if let (Some((_, place)), Some((_, last))) = (line.trim().strip_prefix("at ").and_then(|call| call.rsplit_once('(')), shown.last_mut())
+        } else if let (Some((_, place)), Some((_, last))) =
+            (line.trim().strip_prefix("at ").and_then(|call| call.rsplit_once('(')), shown.last_mut())
             && last.file.is_none()
         {
             let mut parts = place.trim_end_matches(')').rsplitn(3, ':');
@@ -115,7 +119,9 @@ mod tests {
             let found = shown(&answer).unwrap_or_default();
             let told: Vec<_> = found
                 .iter()
-                .map(|(page, told)| (page.as_str(), told.message.as_str(), told.file.as_deref(), told.line, told.column))
+                .map(|(page, told)| {
+                    (page.as_str(), told.message.as_str(), told.file.as_deref(), told.line, told.column)
+                })
                 .collect();
             assert_eq!(told, [("/click", "boom", Some("app/click/page.js"), Some(6), Some(10))], "{answer}");
         }
@@ -125,7 +131,9 @@ mod tests {
     fn no_open_page_is_no_good_page() {
         assert_eq!(shown(&json!("No errors detected in 1 browser session(s).")), Some(Vec::new()));
         assert_eq!(shown(&json!({"sessionErrors": []})), Some(Vec::new()));
-        for answer in [json!("No browser sessions connected."), json!({"error": "No browser sessions connected."}), json!(7)] {
+        for answer in
+            [json!("No browser sessions connected."), json!({"error": "No browser sessions connected."}), json!(7)]
+        {
             assert_eq!(shown(&answer), None, "{answer}");
         }
     }

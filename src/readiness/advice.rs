@@ -1,5 +1,8 @@
 //! What to do about an error that no change of code mends.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use super::words::quoted;
 use crate::preview::{CompileError, ErrorKind};
 
@@ -84,7 +87,8 @@ fn package(import: &str) -> Option<&str> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.'))
     };
-    (words.clone().count() == parts && words.all(valid) && !name.ends_with(".js")).then_some(name)
+    (words.clone().count() == parts && words.all(valid) && Path::new(name).extension() != Some(OsStr::new("js")))
+        .then_some(name)
 }
 
 #[cfg(test)]

@@ -25,13 +25,11 @@ impl Boxes {
             self.open = true;
             return rest;
         }
-        match line.strip_prefix(BAR.as_bytes()).filter(|_| self.open) {
-            Some(rest) => rest.strip_prefix(b"  ").unwrap_or(rest),
-            None => {
-                self.open = false;
-                line
-            }
+        if let Some(rest) = line.strip_prefix(BAR.as_bytes()).filter(|_| self.open) {
+            return rest.strip_prefix(b"  ").unwrap_or(rest);
         }
+        self.open = false;
+        line
     }
 
     pub(super) fn is_open(&self) -> bool {

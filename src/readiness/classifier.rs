@@ -50,15 +50,15 @@ impl Classifier {
     }
 }
 
-/// A lane for each stream, and for each stream of each task.
-const LANES: usize = 2 * (MAX_LABELS + 1);
+/// A slot for each stream, and for each stream of each task.
+const SLOTS: usize = 2 * (MAX_LABELS + 1);
 
-/// The reports of all lanes: what one task prints does not end the report of another.
+/// The reports of all slots: what one task prints does not end the report of another.
 #[derive(Debug, Default)]
 struct Reports {
     labels: Labels,
     boxes: [Boxes; 2],
-    open: [Option<OpenReport>; LANES],
+    open: [Option<OpenReport>; SLOTS],
     /// The last report and its signals. Servers print the same report for every request.
     last: Option<(OpenReport, Vec<Signal>)>,
 }
@@ -78,8 +78,8 @@ impl Reports {
         }
         let (label, line) = self.labels.strip(line, self.open[stream].is_some());
         let line = self.boxes[stream].strip(line);
-        let lane = 2 * label + stream;
-        if let Some(report) = &mut self.open[lane] {
+        let slot = 2 * label + stream;
+        if let Some(report) = &mut self.open[slot] {
             if self.boxes[stream].is_open() && is_wrapped(line) && report.rejoin(line) {
                 return;
             }
@@ -91,11 +91,11 @@ impl Reports {
         if patterns.error.is_some() || patterns.ready.is_some() {
             let text = lossy(line);
             if patterns.error.as_ref().is_some_and(|error| error.is_match(&text)) {
-                self.open(lane, &OWN_REPORT, line, sink);
+                self.open(slot, &OWN_REPORT, line, sink);
                 return;
             }
             if patterns.ready.as_ref().is_some_and(|ready| ready.is_match(&text)) {
-                self.close(lane, sink);
+                self.close(slot, sink);
                 sink(Signal::Ready);
                 return;
             }
@@ -108,23 +108,23 @@ impl Reports {
             text = lossy(line);
             read(&text, words)
         };
-        match (marker, &mut self.open[lane]) {
+        match (marker, &mut self.open[slot]) {
             (None, Some(report)) if report.goes_on(line) => report.push(line),
-            (None, _) => self.close(lane, sink),
+            (None, _) => self.close(slot, sink),
             (Some(Marker::Opens(format)), Some(report)) if report.absorbs(format, line) => report.push_opening(line),
-            (Some(Marker::Opens(format)), _) => self.open(lane, format, line, sink),
+            (Some(Marker::Opens(format)), _) => self.open(slot, format, line, sink),
             (Some(Marker::Failed), _) => {
                 // What the other stream told of it comes first.
                 self.close_all(sink);
                 sink(Signal::Failed(excerpt::message(lossy(line.trim_ascii()).into_owned())));
             }
-            (Some(marker), _) => self.end(lane, marker, sink),
+            (Some(marker), _) => self.end(slot, marker, sink),
         }
     }
 
     /// Ends the open report with a line that opens no other one.
-    fn end(&mut self, lane: usize, marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
-        let open = &mut self.open[lane];
+    fn end(&mut self, slot: usize, marker: Marker<'_>, sink: &mut impl FnMut(Signal)) {
+        let open = &mut self.open[slot];
         if matches!(marker, Marker::Problem(_)) && open.as_ref().is_some_and(|report| report.format.yields_to_problem) {
             *open = None;
         }
@@ -140,24 +140,24 @@ impl Reports {
             // An error that another stream told before must not come after the signal that clears it.
             self.close_all(sink);
         } else {
-            self.close(lane, sink);
+            self.close(slot, sink);
         }
         pass(marker, sink);
     }
 
-    fn open(&mut self, lane: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
-        self.close(lane, sink);
-        self.open[lane] = Some(OpenReport::new(format, line));
+    fn open(&mut self, slot: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
+        self.close(slot, sink);
+        self.open[slot] = Some(OpenReport::new(format, line));
     }
 
     fn close_all(&mut self, sink: &mut impl FnMut(Signal)) {
-        for lane in 0..LANES {
-            self.close(lane, sink);
+        for slot in 0..SLOTS {
+            self.close(slot, sink);
         }
     }
 
-    fn close(&mut self, lane: usize, sink: &mut impl FnMut(Signal)) {
-        let Some(report) = self.open[lane].take() else { return };
+    fn close(&mut self, slot: usize, sink: &mut impl FnMut(Signal)) {
+        let Some(report) = self.open[slot].take() else { return };
         let signals = match self.last.take() {
             Some((last, signals)) if last.is_like(&report) => signals,
             _ => signals(&report),

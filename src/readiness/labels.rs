@@ -1,7 +1,7 @@
 //! What a runner of several tasks puts before each line: `web:dev: ` of turbo, `[web] ` of concurrently and npm-run-all,
 //! `apps/web dev: ` of pnpm, `web: ` of lerna, `web | ` of foreman.
 
-use memchr::{memchr, memchr3_iter, memmem};
+use memchr::{memchr, memchr_iter, memchr3_iter, memmem};
 
 /// So many tasks are told apart. The lines of further ones are read as they are.
 pub(super) const MAX_LABELS: usize = 8;
@@ -87,7 +87,7 @@ fn learned(line: &[u8], in_report: bool) -> Option<Box<[u8]>> {
     }
     // pnpm: `apps/web dev$ vite`, and from then on `apps/web dev: ...`.
     if let Some(at) = memmem::find(head, b"$ ")
-        && head[..at].iter().filter(|byte| **byte == b' ').count() == 1
+        && memchr_iter(b' ', &head[..at]).count() == 1
         && head[..at].iter().all(|byte| is_name(*byte) || *byte == b' ')
     {
         return Some([&head[..at], b": "].concat().into());
@@ -95,8 +95,7 @@ fn learned(line: &[u8], in_report: bool) -> Option<Box<[u8]>> {
     let ends = [memmem::find(head, b": "), memmem::find(head, b"| ")];
     let end = ends.into_iter().flatten().min()? + 2;
     let (name, rest) = (line[..end - 2].trim_ascii_end(), &line[end..]);
-    if name.iter().filter(|byte| **byte == b' ').count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ')
-    {
+    if memchr_iter(b' ', name).count() > 1 || !name.iter().all(|byte| is_name(*byte) || *byte == b' ') {
         return None;
     }
     // Of what is led by one word, `error: ` is more than a label.
@@ -109,7 +108,7 @@ fn clock(line: &[u8]) -> Option<&[u8]> {
     line.first().filter(|first| first.is_ascii_digit())?;
     let end = line.iter().take(8).position(|byte| *byte == b' ')?;
     let (clock, rest) = (&line[..end], &line[end + 1..]);
-    let is_clock = clock.iter().filter(|byte| **byte == b':').count() == 2;
+    let is_clock = memchr_iter(b':', clock).count() == 2;
     let rest = rest.strip_prefix(b"PM ").or_else(|| rest.strip_prefix(b"AM ")).unwrap_or(rest);
     is_clock.then_some(rest)
 }

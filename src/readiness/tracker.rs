@@ -13,6 +13,7 @@ const MAX_ERRORS: usize = 32;
 
 /// The readiness of one run of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Readiness {
     ready: bool,
     answered: bool,

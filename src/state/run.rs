@@ -18,6 +18,7 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known from following one run.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct RunState {
     pub(crate) readiness: Readiness,
     /// What went wrong in browsers that have the page open.

@@ -80,7 +80,9 @@ impl PageProbe {
     /// take the question for a page, compile and print.
     async fn look_into_browsers(&self, run: &Run, target: &ProbeTarget) {
         let state = run.state();
-        let Some(version) = state.readiness.next_version().filter(|version| *version >= FIRST_WITH_TOOLS) else { return };
+        let Some(version) = state.readiness.next_version().filter(|version| *version >= FIRST_WITH_TOOLS) else {
+            return;
+        };
         if !self.browser_errors || version >= FIRST_THAT_PRINTS && state.browser.all().is_empty() {
             return;
         }

@@ -129,9 +129,9 @@ fn correct(folder: &Path, error: &mut CompileError) {
 /// Some tools count lines in what their loaders made of the file: the line that the frame shows is looked for.
 fn correct_line(folder: &Path, file: &str, error: &mut CompileError, frame: Option<(u32, &str)>) {
     let Some((line, text)) = frame.filter(|(line, _)| error.line == Some(*line)) else { return };
-    let mut like = lines_like(folder, file, text);
-    let first = like.next();
-    if let (Some(first), None) = (first, like.next())
+    let mut same = lines_like(folder, file, text);
+    let first = same.next();
+    if let (Some(first), None) = (first, same.next())
         && first != line
     {
         error.line = Some(first);

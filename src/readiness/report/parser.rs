@@ -9,6 +9,7 @@ use super::message::{body, names_an_error, strip, without_position};
 
 /// What was read of a report so far.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ReportParser<'a> {
     /// The place that the report states, with its position if it states that, too.
     pub(super) stated: Option<Place<'a>>,

@@ -20,12 +20,12 @@ pub(super) const STACK: Stack = Stack {
     ..Stack::DEFAULT
 };
 
-/// `Internal server error: /app/src/routes/+page.svelte:2:24 Unexpected token`, which SvelteKit 3 prints without Vite's tag.
+/// `Internal server error: /app/src/routes/+page.svelte:2:24 Unexpected token`, which `SvelteKit` 3 prints without Vite's tag.
 fn failed<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
     line.text.starts_with("Internal server error: ").then_some(Marker::Opens(&PAGE))
 }
 
-/// `[500] GET /` of SvelteKit 2, with the exception below; `500 GET /` of SvelteKit 3, with it above.
+/// `[500] GET /` of `SvelteKit` 2, with the exception below; `500 GET /` of `SvelteKit` 3, with it above.
 fn request<'a>(line: &Line<'a>, _: Groups) -> Option<Marker<'a>> {
     if let Some((status, rest)) = number(line.body())
         && let Some(path) = rest.strip_prefix(" GET /")
