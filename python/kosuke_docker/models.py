@@ -312,8 +312,8 @@ class PreviewEvent(BaseModel):
 
     Attributes:
         kind: ``phase``: the phase changed; ``errors``: compile errors were set or cleared;
-            ``browser_errors``: errors in browsers came or went, for who asked to hear of them; ``removed``: the container
-            is gone; ``gap``: the subscriber was too slow and lost events, so it must read every status again.
+            ``browser_errors``: errors in browsers came or went, for who asked to hear of them; ``removed``: the
+            container is gone; ``gap``: the subscriber was too slow and lost events, so it must read every status again.
         project_id: The project, None for a gap.
         previous_phase: The phase before, None where there was no preview.
         preview: The preview as it is now, None when it is gone, and for a gap.

@@ -89,8 +89,8 @@ class Settings(FromEnvironment):
     )
     preview_browser_errors: Literal["auto", "off"] = Field(
         default="auto",
-        description="Whether `Preview.browser_errors` is filled; `auto` also sets `AI_AGENT=kosuke-docker` for projects on "
-        "Vite, whose dev server then passes on what goes wrong in the browser.",
+        description="Whether `Preview.browser_errors` is filled; `auto` also sets `AI_AGENT=kosuke-docker` for "
+        "projects on Vite, whose dev server then passes on what goes wrong in the browser.",
     )
     preview_warmup_timeout: float = Field(
         default=60.0,

@@ -34,19 +34,23 @@ const WORDS: &[&str] = &[
 const NOISE: &[&str] =
     &["npm ", "at ", "Node.js v", "error Command failed", " ELIFECYCLE", "ELIFECYCLE", "Bun v", "info Visit"];
 
-/// The line, from the last lines of stderr, or of stdout where stderr is silent. A line with a word of failure counts more
-/// than one that came later.
+/// The line, from the last lines of both streams. A line with a word of failure counts more than one that came later, and
+/// stderr more than stdout, where only such a line counts.
 #[must_use]
-pub fn telling_line<'a>(stderr: impl DoubleEndedIterator<Item = &'a str> + Clone) -> Option<String> {
-    let telling = |line: &&str| {
-        let text = line.trim();
-        let letters = text.chars().filter(|letter| letter.is_alphabetic()).count();
-        letters > 3 && !NOISE.iter().any(|noise| text.starts_with(noise.trim_start())) && !is_property(text)
+pub fn telling_line(stderr: &[&str], stdout: &[&str]) -> Option<String> {
+    let failing = |lines: &[&str]| {
+        let mut telling = lines.iter().rev().filter(|line| is_telling(line));
+        telling.find(|line| WORDS.iter().any(|word| line.contains(word))).map(|line| (*line).to_owned())
     };
-    let lines = stderr.rev().filter(telling);
-    let line = lines.clone().find(|line| WORDS.iter().any(|word| line.contains(word)));
-    let line = line.or_else(|| lines.into_iter().next())?.trim();
-    Some(excerpt::message(without_passwords(line)))
+    let last = || stderr.iter().rev().find(|line| is_telling(line)).map(|line| (*line).to_owned());
+    let line = failing(stderr).or_else(|| failing(stdout)).or_else(last)?;
+    Some(excerpt::message(without_passwords(line.trim())))
+}
+
+fn is_telling(line: &str) -> bool {
+    let text = line.trim();
+    let letters = text.chars().filter(|letter| letter.is_alphabetic()).count();
+    letters > 3 && !NOISE.iter().any(|noise| text.starts_with(noise.trim_start())) && !is_property(text)
 }
 
 /// `code: 'EACCES',` of an object that was printed, and lines of a native stack.
@@ -72,12 +76,14 @@ mod tests {
             (&["postgres://me:s3cret@db/x failed"], Some("postgres://me:***@db/x failed")),
             (&["}", "", "10: 0x195e476  [node]"], None),
         ] {
-            let told = telling_line(lines.iter().copied());
+            let told = telling_line(lines, &[]);
             let same = told.as_deref() == expected
                 || expected.is_some_and(|line| {
                     line.contains("***") && !told.as_deref().unwrap_or("s3cret").contains("s3cret")
                 });
             assert!(same, "{lines:?}: {told:?}");
         }
+        assert_eq!(telling_line(&[], &["✓ Compiled / in 200ms"]), None);
+        assert_eq!(telling_line(&["up"], &["Cannot find module 'x'", "up"]).as_deref(), Some("Cannot find module 'x'"));
     }
 }

@@ -244,7 +244,7 @@ fn exited(preview: &mut Preview, workload: &Workload, history: EventHistory, end
             _ => "",
         };
         match said {
-            Some(said) => format!("{words}{aftermath}. It said: {said}"),
+            Some(said) => format!("{words}{aftermath}. It said: {}.", said.trim_end_matches('.')),
             None => format!("{words}{aftermath}."),
         }
     });
@@ -385,7 +385,7 @@ mod tests {
             "The dev server ended with exit code 1, after a process of it was killed for memory."
         );
         let ending = Ending { said: Some("Error: no".into()), ..Ending::default() };
-        assert_eq!(detail(1, none, Some(&ending)), "The dev server ended with exit code 1. It said: Error: no");
+        assert_eq!(detail(1, none, Some(&ending)), "The dev server ended with exit code 1. It said: Error: no.");
         assert_eq!(detail(137, none, Some(&ending)), "It was killed from outside (exit code 137).");
         let ending = Ending { hint: Some("Run npm install.".into()), ..Ending::default() };
         assert_eq!(detail(1, none, Some(&ending)), "Run npm install.");

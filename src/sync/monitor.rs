@@ -207,9 +207,12 @@ impl Monitor {
             readiness.signal(signal);
         }
         readiness.ended();
-        let of = |stderr: bool| lines.iter().filter(move |line| line.0 == stderr).map(|line| line.1.as_str());
+        let of = |stderr: bool| {
+            let lines = lines.iter().filter(move |line| line.0 == stderr);
+            lines.map(|line| line.1.as_str()).collect::<Vec<_>>()
+        };
         Ending {
-            said: telling_line(of(true)).or_else(|| telling_line(of(false))),
+            said: telling_line(&of(true), &of(false)),
             last_lines: lines.iter().map(|(_, line)| without_passwords(line)).collect(),
             errors: readiness.errors().to_vec(),
             hint: readiness.hint(),

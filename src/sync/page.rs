@@ -19,7 +19,7 @@ const SILENT_POLL: Duration = Duration::from_millis(500);
 /// Pauses after a request that was not answered as hoped: this, doubled each time, to the maximum.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// For so long after an edit the page is asked for often: a server that watches its files is away for moments.
+/// For so long after an edit a server that does not listen is tried often.
 const AFTER_EDIT: Duration = Duration::from_secs(10);
 /// The output that a request brought about is read a little later than its answer.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(250);
@@ -239,7 +239,10 @@ impl PageProbe {
             }
             // Some say that they are up before they are, and a connection that is refused costs them nothing.
             Answer::NoServer => {
-                open.pause(run, open.unreached).await;
+                // A server that watches its files is away for moments.
+                let recent = open.edited.is_some_and(|edited| edited.elapsed() < AFTER_EDIT);
+                let pause = if recent { SILENT_POLL } else { open.unreached };
+                open.pause(run, pause).await;
                 open.unreached = (open.unreached * 2).min(RETRY_MAX);
             }
             _ => {
@@ -270,13 +273,11 @@ struct Open {
 }
 
 impl Open {
-    /// Waits for `retry`, less after an edit, until nothing has to be found out any more, or, once the server was up, until a
+    /// Waits for `retry`, until nothing has to be found out any more, or, once the server was up, until a
     /// file of the project was edited; tells whether one was.
     async fn pause(&mut self, run: &Run, retry: Duration) -> bool {
         let mut state = run.watch_state();
         let up = { state.borrow().readiness.is_up() || state.borrow().readiness.has_error() };
-        let recent = self.edited.is_some_and(|edited| edited.elapsed() < AFTER_EDIT);
-        let retry = if recent { retry.min(SILENT_POLL) } else { retry };
         let edited = tokio::select! {
             _ = state.wait_for(RunState::is_settled) => false,
             () = self.edits.next(), if up => true,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,52 @@ async def test_ready_lines_are_not_ready_while_the_page_answers_500(world: Any) 
     assert caught.value.last_known is not None
     assert caught.value.last_known.http_status == 500
     assert caught.value.last_known.compilation_complete is False
+
+
+async def test_a_page_that_answers_500_without_words_says_its_status(world: Any) -> None:
+    world.project(7)
+    service = world.service()
+    url = await service.start_preview(7)
+    assert (await service.wait_until_ready(7)).phase == "ready"
+    await tell(url, "status/500", "/")
+    await eventually_said(service, "answers 500")
+    preview = await service.get_preview(7)
+    assert preview is not None
+    assert (preview.phase, preview.compilation_complete) == ("compiling", False)
+
+
+async def eventually_said(service: Any, words: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        while words not in ((await service.get_preview(7)).detail or ""):  # noqa: ASYNC110 - pulled, as a user does
+            await asyncio.sleep(0.05)
+
+
+HTTPS = (
+    "const server = require('https').createServer({key: require('fs').readFileSync('/app/key.pem'), "
+    "cert: require('fs').readFileSync('/app/cert.pem')}, (request, answer) => answer.end('hello'));"
+    "server.listen(3000, '0.0.0.0', () => console.log('up'));"
+)
+
+
+def sign(folder: Path) -> None:
+    """Makes a certificate as dev servers do: signed by nobody."""
+    pem = ("-keyout", "key.pem", "-out", "cert.pem")
+    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", *pem)
+    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    (folder / "key.pem").chmod(0o644)
+
+
+async def test_a_dev_server_that_speaks_https_is_asked_over_it(world: Any) -> None:
+    """Its certificate is its own, and proves nothing."""
+    folder = world.project(7)
+    sign(folder)
+    (folder / "server.js").write_text(HTTPS)
+    service = world.service(preview_command="cd /app && exec node server.js")
+    await service.start_preview(7)
+    preview = await service.wait_until_ready(7)
+    assert preview.is_responding
+    assert preview.url is not None
+    assert preview.url.startswith("https://")
 
 
 async def test_compiled_before_an_error_is_not_ready(world: Any) -> None:

@@ -114,7 +114,7 @@ async def test_what_goes_wrong_in_the_browser_is_told_until_it_is_mended(
         assert (error.kind, place) == (kind, known), error
         page.write_text(GOOD)
         await until(service, message, lambda errors: errors == [])
-        await tab.call("Page.close")
+        await tab.call("Page.navigate", url="about:blank")
         assert (await service.get_preview(1)).phase == "ready"
     assert git(project, "status", "--porcelain") == ""
 
