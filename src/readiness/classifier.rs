@@ -130,12 +130,7 @@ impl Reports {
         }
         if matches!(
             marker,
-            Marker::Answered
-                | Marker::Rebuilt
-                | Marker::Crashed
-                | Marker::Checked(_)
-                | Marker::Updated(_)
-                | Marker::Reloaded
+            Marker::Answered | Marker::Rebuilt | Marker::Checked(_) | Marker::Updated(_) | Marker::Reloaded
         ) {
             // An error that another stream told before must not come after the signal that clears it.
             self.close_all(sink);

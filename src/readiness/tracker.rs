@@ -28,6 +28,8 @@ pub struct Readiness {
     unconfirmed: VecDeque<(CompileError, u64)>,
     /// The last build failed: what is told of it stands until a build succeeds.
     build_failed: bool,
+    /// The app crashed, and what watches it has not started it again.
+    crashed: bool,
     /// Something is being built.
     building: bool,
     /// The event at which an edit was last noticed.
@@ -72,7 +74,7 @@ impl Readiness {
         let was_up = self.is_up();
         self.supersede_problem(&signal);
         match signal {
-            Signal::Ready => self.ready = true,
+            Signal::Ready => (self.ready, self.crashed) = (true, false),
             Signal::Listening(port) => self.listening(port),
             Signal::Compiling => {
                 self.building = true;
@@ -91,7 +93,10 @@ impl Readiness {
                 self.round += 1;
                 self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Rebuilt);
             }
-            Signal::Crashed => self.confirm(ClearedBy::Answer),
+            Signal::Crashed => {
+                self.crashed = true;
+                self.confirm(ClearedBy::Answer);
+            }
             Signal::Failed(words) => self.failed(words),
             Signal::Next(major, minor) => self.next = Some((major, minor)),
             Signal::Checked(errors) => {
@@ -107,6 +112,8 @@ impl Readiness {
             Signal::Error(error, cleared_by) if self.build_failed && cleared_by.is_of_a_build() => {
                 self.error(error, ClearedBy::Rebuilt);
             }
+            // The other stream may tell of the crash first.
+            Signal::Error(error, ClearedBy::Unconfirmed) if self.crashed => self.error(error, ClearedBy::Answer),
             Signal::Error(error, ClearedBy::Unconfirmed) => {
                 self.events += 1;
                 if self.unconfirmed.len() == MAX_ERRORS {
@@ -134,7 +141,7 @@ impl Readiness {
     /// error of the page that was printed before the request stands any more.
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
-            (self.ready, self.answered) = (true, true);
+            (self.ready, self.answered, self.crashed) = (true, true, false);
             let edited = if self.edited <= mark { self.edited } else { 0 };
             let building = self.building;
             self.keep(|_, clearance| match clearance.cleared_by {
@@ -158,7 +165,7 @@ impl Readiness {
     /// A file of the project was edited: a request that is sent from now on shows what came of it.
     pub fn edited(&mut self) {
         self.events += 1;
-        self.edited = self.events;
+        (self.edited, self.crashed) = (self.events, false);
     }
 
     /// The process ended. What it said last counts.
