@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::api::{CheckRequest, CheckResult, RouteCheck, Routes};
 use super::context::Context;
 use super::next_routes::{NextRoutes, target_at};
-use super::project_files::ProjectFiles;
 use super::routes::{compiled, is_dynamic, known};
 use super::status::Status;
 use super::types;
@@ -17,6 +16,7 @@ use crate::id::PreviewId;
 use crate::preview::{CompileError, ErrorKind, Phase, Preview};
 use crate::probe::{Answer, Prober};
 use crate::state::Run;
+use crate::sync::ProjectFiles;
 
 /// Routes that one check asks for.
 const MAX_ASKED: usize = 30;

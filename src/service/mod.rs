@@ -3,7 +3,7 @@
 //! - `api`: the trait `Previews`, which this service and the one on a docker-py-compatible client implement
 //! - `previews`: the service on an engine; `context`: what its use cases share
 //! - `start` (with `attempt`, `create`, `contain`, `prepare` and `ports`), `restart`, `stop`, `status`, `list`, `wait`, `logs` (with
-//!   `log_queue`), `events`, `sweep`, `image`, `check` (with `routes`, `project_files`, `next_routes` and `types`), `verify`
+//!   `log_queue`), `events`, `sweep`, `image`, `check` (with `routes`, `next_routes` and `types`), `verify`
 //!   (with `edit_log`): one verb each
 //! - `common`: what does not depend on what runs the previews; `database` (with `orphans` and `passwords`): what can be
 //!   done with their databases; `operations`: one operation on a preview after the other; `phrases`: the older
@@ -38,7 +38,6 @@ mod phrases;
 mod ports;
 mod prepare;
 mod previews;
-mod project_files;
 mod restart;
 mod routes;
 mod start;

@@ -11,13 +11,13 @@ use super::check::{LOG_PAUSE, NOTICE_PAUSE, named, validate_path};
 use super::context::Context;
 use super::edit_log::EditLog;
 use super::next_routes::{NextRoutes, Told, target_at};
-use super::project_files::ProjectFiles;
 use super::status::Status;
 use crate::error::Error;
 use crate::id::PreviewId;
 use crate::preview::{CompileError, ErrorKind, Phase, Preview};
 use crate::probe::{Answer, Prober};
 use crate::state::Run;
+use crate::sync::ProjectFiles;
 
 /// Where nothing has been said by [`NOTICE_PAUSE`], the page is asked for once more: some servers look for edits every second
 /// or so.

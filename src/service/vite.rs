@@ -1,9 +1,8 @@
 //! Whether a project is one of Vite's: Vite 8 tells what goes wrong in the browser only to a coding agent.
 
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::sync::read_text;
 
 /// The mark by which tools know a coding agent. Vite takes any value.
 pub(super) const MARK: &str = "AI_AGENT";
@@ -28,22 +27,15 @@ const OTHERS: [&str; 2] = ["next", "astro"];
 /// Whether the project's package.json names Vite and none that answers the mark otherwise. A file that cannot be read says no.
 pub(super) async fn is_vite(folder: &Path) -> bool {
     let file = folder.join("package.json");
-    tokio::task::spawn_blocking(move || read(&file).is_some_and(|text| names_vite(&text))).await.unwrap_or(false)
+    tokio::task::spawn_blocking(move || read_text(&file, MAX_BYTES).is_some_and(|text| names_vite(&text)))
+        .await
+        .unwrap_or(false)
 }
 
 fn names_vite(package: &str) -> bool {
     let Ok(package) = serde_json::from_str::<serde_json::Value>(package) else { return false };
     let has = |name: &str| ["dependencies", "devDependencies"].iter().any(|list| package[list].get(name).is_some());
     VITE.iter().any(|name| has(name)) && !OTHERS.iter().any(|name| has(name))
-}
-
-/// The folder is the app's: no link is followed, and no pipe waited for.
-fn read(file: &Path) -> Option<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file).ok()?;
-    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_BYTES)?;
-    let mut text = String::new();
-    file.take(metadata.len()).read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 #[cfg(test)]

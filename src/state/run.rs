@@ -138,6 +138,11 @@ impl Run {
         self.state.borrow().clone()
     }
 
+    /// Whether an error stands in a browser.
+    pub(crate) fn has_browser_errors(&self) -> bool {
+        !self.state.borrow().browser.all().is_empty()
+    }
+
     /// The state, to wait for a change of it.
     pub(crate) fn watch_state(&self) -> watch::Receiver<RunState> {
         self.state.subscribe()

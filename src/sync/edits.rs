@@ -18,7 +18,7 @@ const MAX_SCAN: Duration = Duration::from_secs(2);
 /// The pause between two scans, in scans: they take a tenth of a processor at the most.
 const PAUSE_IN_SCANS: u32 = 10;
 /// What dev servers and package managers write themselves.
-pub(crate) const SKIPPED_FOLDERS: [&str; 11] =
+pub(super) const SKIPPED_FOLDERS: [&str; 11] =
     ["node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build"];
 
 /// The edits of one project's folder.

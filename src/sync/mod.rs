@@ -4,7 +4,7 @@
 //! - `reconcile`: asks the engine about what events tell of, and takes the answer into the state
 //! - `monitor`: follows a container's output; `page`: the requests for its page; `edits`: edits of its project
 //!
-//! - `project`: which of its files an error means
+//! - `project_files`: the files of a project; `project`: which of them an error means
 //!
 //! Calls run one way: `reconcile` calls `monitor`, which calls `page` and `project`; `page` calls `edits`; all of them call the
 //! state.
@@ -14,10 +14,11 @@ mod engine_events;
 mod monitor;
 mod page;
 mod project;
+mod project_files;
 mod reconcile;
 
-pub(crate) use edits::SKIPPED_FOLDERS;
 pub use engine_events::{EngineEvents, Heartbeat};
 pub(crate) use monitor::{Monitor, START_TOLERANCE};
 pub(crate) use page::PageProbe;
+pub(crate) use project_files::{ProjectFiles, read_text};
 pub(crate) use reconcile::Reconciler;

@@ -150,6 +150,9 @@ impl Monitor {
         if !self.browser_errors {
             signals.retain(|signal| !matches!(signal, Signal::Browser(_)));
         }
+        // Most apps log each request, and that tells something only while an error stands in a browser.
+        let browser = signals.iter().any(|signal| matches!(signal, Signal::Browser(_))) || run.has_browser_errors();
+        signals.retain(|signal| browser || !matches!(signal, Signal::Loaded(_)));
         if signals.is_empty() {
             return;
         }

@@ -1,21 +1,17 @@
 //! What a project's folder says about the errors that its dev server told: which file is meant, and on which line.
 //!
-//! The folder is the app's, so it is read within bounds: no link is followed, no pipe is opened, one folder is open at a time.
+//! The folder is the app's, so it is read within bounds: no link is followed, and no pipe is waited for.
 
-use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edits::SKIPPED_FOLDERS;
+use super::project_files::{read_text, walk};
+use crate::lock::lock;
 use crate::preview::{BrowserError, CompileError, ErrorKind};
 use crate::readiness::{BrowserReport, Signal, framed_line};
 
-/// Entries that are looked at. Folders that are near to the root come first.
-const MAX_ENTRIES: usize = 5_000;
-const MAX_DEPTH: usize = 32;
 const MAX_SCAN: Duration = Duration::from_millis(500);
 /// A larger file is no source that a person wrote.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -24,16 +20,63 @@ const MAX_NAMES: usize = 256;
 /// Where aliases of imports stand.
 const CONFIGURATIONS: [&str; 4] = ["tsconfig.json", "jsconfig.json", "tsconfig.app.json", "tsconfig.base.json"];
 
+/// Files that fit and are read to find the one that is meant.
+const MAX_CANDIDATES: usize = 20;
+/// Errors of one second that are looked up: an app can print them without end. The rest is told as printed.
+const ERRORS_A_SECOND: u32 = 50;
+/// For so long a list of files or names is good, or for ten times what it took.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+const GOOD_FOR_SCANS: u32 = 10;
+
 /// One project's folder.
 #[derive(Debug, Clone)]
 pub(super) struct Project {
     folder: PathBuf,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was found the last time.
+#[derive(Debug, Default)]
+struct Known {
+    files: Listing,
+    names: Listing,
+    second: Option<Instant>,
+    looked_up: u32,
+}
+
+#[derive(Debug, Default)]
+struct Listing {
+    until: Option<Instant>,
+    entries: Vec<String>,
+}
+
+impl Listing {
+    /// The entries, listed anew where they are old.
+    fn entries(&mut self, list: impl FnOnce() -> Vec<String>) -> &[String] {
+        let began = Instant::now();
+        if self.until.is_none_or(|until| began >= until) {
+            self.entries = list();
+            self.until = Some(Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_FOR_SCANS));
+        }
+        &self.entries
+    }
+}
+
+impl Known {
+    /// Whether another error may be looked up in this second.
+    fn may_look(&mut self) -> bool {
+        if self.second.is_none_or(|second| second.elapsed() >= Duration::from_secs(1)) {
+            (self.second, self.looked_up) = (Some(Instant::now()), 0);
+        }
+        self.looked_up += 1;
+        self.looked_up <= ERRORS_A_SECOND
+    }
 }
 
 impl Project {
     /// A folder that is not here knows nothing.
     pub(super) fn of(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, known: Arc::default() }
     }
 
     /// Makes the errors among the signals name files that are there. One that cannot be found is told as it was printed,
@@ -47,12 +90,13 @@ impl Project {
         if !signals.iter().any(named) {
             return signals;
         }
-        let (folder, given) = (self.folder.clone(), signals.clone());
+        let (folder, known, given) = (self.folder.clone(), Arc::clone(&self.known), signals.clone());
         let corrected = tokio::task::spawn_blocking(move || {
+            let mut known = lock(&known);
             for signal in &mut signals {
                 match signal {
-                    Signal::Error(error, _) => correct(&folder, error),
-                    Signal::Browser(report) => correct_report(&folder, report),
+                    Signal::Error(error, _) => correct(&folder, &mut known, error),
+                    Signal::Browser(report) => correct_report(&folder, &mut known, report),
                     _ => {}
                 }
             }
@@ -78,12 +122,13 @@ impl Project {
 
     /// What the project itself has by name: the entries of its folder, and the aliases of its configuration.
     pub(super) async fn names(&self) -> Vec<String> {
-        let folder = self.folder.clone();
-        tokio::task::spawn_blocking(move || names(&folder)).await.unwrap_or_default()
+        let (folder, known) = (self.folder.clone(), Arc::clone(&self.known));
+        let named = tokio::task::spawn_blocking(move || lock(&known).names.entries(|| names(&folder)).to_vec());
+        named.await.unwrap_or_default()
     }
 }
 
-fn correct_report(folder: &Path, report: &mut BrowserReport) {
+fn correct_report(folder: &Path, known: &mut Known, report: &mut BrowserReport) {
     let mut error = CompileError {
         file: report.file.take(),
         line: report.line,
@@ -92,12 +137,12 @@ fn correct_report(folder: &Path, report: &mut BrowserReport) {
         kind: ErrorKind::Runtime,
         raw: String::new(),
     };
-    correct(folder, &mut error);
+    correct(folder, known, &mut error);
     (report.file, report.line, report.column) = (error.file, error.line, error.column);
 }
 
-fn correct(folder: &Path, error: &mut CompileError) {
-    let Some(file) = error.file.clone() else { return };
+fn correct(folder: &Path, known: &mut Known, error: &mut CompileError) {
+    let Some(file) = error.file.clone().filter(|_| known.may_look()) else { return };
     let frame = framed_line(&error.raw).map(|(line, text)| (line, text.to_owned()));
     let frame = frame.as_ref().map(|(line, text)| (*line, text.as_str()));
     if is_inside(&file) && is_file(&folder.join(&file)) {
@@ -107,10 +152,14 @@ fn correct(folder: &Path, error: &mut CompileError) {
     let garbled = is_garbled(&file);
     let end = file.trim_start_matches("../").trim_start_matches("./").trim_start_matches('/');
     let end = if garbled { &end[end.rfind('.').unwrap_or(0)..] } else { end };
-    let mut found = files(folder, |path| path.ends_with(end) && (garbled || at_component(path, end)));
+    let fits = |path: &&String| path.ends_with(end) && (garbled || at_component(path, end));
+    let files = known.files.entries(|| files(folder));
+    let mut found: Vec<String> = files.iter().filter(fits).take(MAX_CANDIDATES).cloned().collect();
     found.retain(|path| match (frame, error.line) {
         (Some((_, text)), _) => lines_like(folder, path, text).next().is_some(),
-        (None, Some(line)) => read(&folder.join(path)).is_some_and(|text| text.lines().count() >= line as usize),
+        (None, Some(line)) => {
+            read_text(&folder.join(path), MAX_FILE).is_some_and(|text| text.lines().count() >= line as usize)
+        }
         (None, None) => true,
     });
     match (found.len(), garbled) {
@@ -140,7 +189,7 @@ fn correct_line(folder: &Path, file: &str, error: &mut CompileError, frame: Opti
 
 /// The numbers of the lines of a file that read so.
 fn lines_like(folder: &Path, file: &str, text: &str) -> std::vec::IntoIter<u32> {
-    let content = read(&folder.join(file)).unwrap_or_default();
+    let content = read_text(&folder.join(file), MAX_FILE).unwrap_or_default();
     let numbered = (1u32..).zip(content.lines());
     let like: Vec<u32> = numbered.filter(|(_, line)| line.trim() == text.trim()).map(|(number, _)| number).collect();
     like.into_iter()
@@ -161,48 +210,13 @@ fn at_component(path: &str, end: &str) -> bool {
     path.len() == end.len() || path[..path.len() - end.len()].ends_with('/')
 }
 
-/// The files of the tree that fit, relative to its root.
-fn files(root: &Path, fits: impl Fn(&str) -> bool) -> Vec<String> {
-    let deadline = Instant::now() + MAX_SCAN;
-    let mut found = Vec::new();
-    let mut folders = VecDeque::from([(0, root.to_owned())]);
-    let mut entries = 0;
-    while let Some((depth, folder)) = folders.pop_front() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            entries += 1;
-            if entries > MAX_ENTRIES || Instant::now() >= deadline {
-                return found;
-            }
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() {
-                if depth < MAX_DEPTH && !SKIPPED_FOLDERS.iter().any(|skipped| entry.file_name() == *skipped) {
-                    folders.push_back((depth + 1, entry.path()));
-                }
-            } else if kind.is_file()
-                && let Some(path) = entry.path().strip_prefix(root).ok().and_then(Path::to_str)
-                && fits(path)
-            {
-                found.push(path.to_owned());
-            }
-        }
-    }
-    found
+/// The files of the project, relative to its folder.
+fn files(root: &Path) -> Vec<String> {
+    walk(root, Instant::now() + MAX_SCAN).paths().map(str::to_owned).collect()
 }
 
 fn is_file(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
-}
-
-/// A text file, if it is one and not too large. Nothing that would have to be waited for is opened.
-fn read(path: &Path) -> Option<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -215,7 +229,7 @@ fn names(folder: &Path) -> Vec<String> {
         names.push(name);
     }
     for configuration in CONFIGURATIONS {
-        names.extend(read(&folder.join(configuration)).map(|text| aliases(&text)).unwrap_or_default());
+        names.extend(read_text(&folder.join(configuration), MAX_FILE).map(|text| aliases(&text)).unwrap_or_default());
     }
     names
 }
@@ -287,7 +301,7 @@ mod tests {
             ("src/App.jsx", Some(5), " 5 │ import nope from './gone';\n   · ───", Some("src/App.jsx"), Some(2)),
         ] {
             let mut error = error(told, line, raw);
-            correct(&root, &mut error);
+            correct(&root, &mut Known::default(), &mut error);
             assert_eq!((error.file.as_deref(), error.line), (file, corrected), "{told} {raw}");
         }
         std::fs::write(
@@ -295,6 +309,10 @@ mod tests {
             "{ // x\n\"paths\": { \"@components/*\": [\"./c/*\"], \"~\": [\".\"] } }",
         )?;
         let names = names(&root);
+        // An app that prints errors without end has few of them looked up.
+        let mut known = Known::default();
+        let looked_up = (0..1_000).filter(|_| known.may_look()).count();
+        assert!(looked_up < 200, "{looked_up}");
         for name in ["src", "tsconfig", "@components", "~"] {
             assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
         }

@@ -1,12 +1,14 @@
 //! The names of a project's files and when they were last changed. What runs in the project can fill it without end, so the
-//! walk is bounded; it follows no link and opens no file.
+//! walk is bounded; it follows no link.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::sync::SKIPPED_FOLDERS;
+use super::edits::SKIPPED_FOLDERS;
 
 /// Files that are looked at. Folders that are near to the root come first.
 const MAX_FILES: usize = 5_000;
@@ -15,38 +17,38 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ProjectFiles {
+pub(crate) struct ProjectFiles {
     /// Paths relative to the project's folder, with when each was last changed: also by a move.
     files: Vec<(String, SystemTime)>,
     /// Whether there are more, or the folder could not be read.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl ProjectFiles {
     /// Looks at a project's folder, off the loop.
-    pub(super) async fn of(folder: PathBuf) -> Self {
+    pub(crate) async fn of(folder: PathBuf) -> Self {
         let walk = move || walk(&folder, Instant::now() + MAX_TIME);
         tokio::task::spawn_blocking(walk).await.unwrap_or(Self { files: Vec::new(), is_cut: true })
     }
 
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(path, _)| path.as_str())
     }
 
     /// When a file was last changed.
-    pub(super) fn newest(&self) -> Option<SystemTime> {
+    pub(crate) fn newest(&self) -> Option<SystemTime> {
         self.files.iter().map(|(_, changed)| *changed).max()
     }
 
     /// What changed last, with no more than a second between.
-    pub(super) fn edited(&self) -> Vec<String> {
+    pub(crate) fn edited(&self) -> Vec<String> {
         let Some(newest) = self.newest() else { return Vec::new() };
         let recent = |changed: &SystemTime| *changed + Duration::from_secs(1) >= newest;
         self.files.iter().filter(|(_, changed)| recent(changed)).map(|(path, _)| path.clone()).collect()
     }
 }
 
-fn walk(root: &Path, deadline: Instant) -> ProjectFiles {
+pub(super) fn walk(root: &Path, deadline: Instant) -> ProjectFiles {
     let mut found = ProjectFiles::default();
     let mut folders = VecDeque::from([(0, root.to_owned(), String::new())]);
     while let Some((depth, folder, prefix)) = folders.pop_front() {
@@ -79,6 +81,15 @@ fn changed(seconds: i64, nanoseconds: i64) -> SystemTime {
         u32::try_from(nanoseconds.clamp(0, 999_999_999)).unwrap_or_default(),
     );
     SystemTime::UNIX_EPOCH + since
+}
+
+/// A text file, if it is one and not longer than this. No link is followed, and no pipe is waited for.
+pub(crate) fn read_text(path: &Path, longest: u64) -> Option<String> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file() && metadata.len() <= longest)?;
+    let mut text = String::new();
+    file.take(metadata.len()).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
