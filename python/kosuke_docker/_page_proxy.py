@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 _MAX_HEAD = 64 * 1024
 _HEAD_TIMEOUT = 30.0
+# Addresses that count as public and lead to a cloud's own services, or around the walls.
+_NOT_PUBLIC = [ipaddress.ip_network(network) for network in ("168.63.129.16/32", "64:ff9b::/96", "2002::/16")]
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
 _MAX_CONNECTIONS = 256
@@ -89,12 +91,26 @@ class PageProxy:
         if wanted == self._origin:
             return self._endpoint
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(*wanted, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            found = await loop.getaddrinfo(*wanted, type=socket.SOCK_STREAM)
         # The address that was looked at is the one that is connected to: the name may mean another one next time.
         addresses = [str(address[4][0]) for address in found]
-        if addresses and all(ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses):
+        if addresses and all(_is_elsewhere(address) for address in addresses):
             return addresses[0], wanted[1]
         return None
+
+
+def _is_elsewhere(address: str) -> bool:
+    """Whether an address is public, and not this machine's own: those may be public, too."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if not parsed.is_global or any(parsed in network for network in _NOT_PUBLIC if network.version == parsed.version):
+        return False
+    family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the version of IP
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as own:
+        # Only an address of this machine can be taken.
+        own.bind((str(parsed), 0))
+        return False
+    return True
 
 
 def _read_head(head: bytes) -> tuple[Address, bytes | None]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -42,6 +44,8 @@ _MAX_PAGES = 2
 """Pages that are open at once."""
 _MAX_ERRORS = 20
 _MAX_MESSAGE = 500
+_MAX_TEXT = 10_000
+_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
 _HYDRATION_SECONDS = 2.0
 _POLL = 0.05
 _SETTLE_SECONDS = 0.3
@@ -106,7 +110,8 @@ class _Errors:
     def _add(self, kind: str, text: str) -> None:
         if "ydration failed" in text or "hydrated but" in text or "did not match" in text:
             kind = "hydration"
-        now, message = datetime.now(UTC), text[:_MAX_MESSAGE]
+        # As the core takes passwords out of what a preview prints.
+        now, message = datetime.now(UTC), _PASSWORD.sub(r"\1***@", text[:_MAX_TEXT])[:_MAX_MESSAGE]
         known = self.found.get((kind, message))
         if known is not None:
             known.count += 1
@@ -304,6 +309,8 @@ async def _image(page: Page, full_page: bool) -> bytes:
     if not full_page:
         return await page.screenshot(type="png")
     height = await page.evaluate("document.documentElement.scrollHeight")
-    height = min(max(int(height) if isinstance(height, (int, float)) else 0, _SIZE[1]), _MAX_HEIGHT)
+    # The page may say what it likes of itself.
+    told = height if isinstance(height, (int, float)) and math.isfinite(height) else 0
+    height = min(max(int(told), _SIZE[1]), _MAX_HEIGHT)
     clip = {"x": 0.0, "y": 0.0, "width": float(_SIZE[0]), "height": float(height)}
     return await page.screenshot(type="png", full_page=True, clip=clip)  # type: ignore[arg-type]

@@ -576,7 +576,11 @@ class DockerService:
         launch = asyncio.ensure_future(self._launched())
         try:
             told = json.loads(await core.verify(project_id, name, moment, page, seconds))
-            no_browser = await launch
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            try:
+                no_browser = await asyncio.wait_for(asyncio.shield(launch), left)
+            except TimeoutError:
+                no_browser = "the browser did not start in time"
         finally:
             launch.cancel()
         found = {check["name"]: check["ok"] for check in told["checks"]}
@@ -626,7 +630,7 @@ class DockerService:
         """Starts the browser; gives why there is none."""
         try:
             await (await self._get_browser()).start()
-        except BrowserUnavailableError as error:
+        except (BrowserUnavailableError, OSError) as error:
             return str(error)
         return None
 

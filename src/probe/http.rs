@@ -17,6 +17,7 @@ use super::next_tools::{NextTool, NoToolAnswer, PATH};
 use crate::tls::EncryptOnly;
 
 const MAX_REDIRECTS: usize = 10;
+const NOT_FOUND: u16 = 404;
 /// Bytes of a refusal's page that are read.
 const MAX_REFUSAL: usize = 4096;
 /// Bytes of a tool's answer that are read; a longer one is none.
@@ -46,12 +47,16 @@ impl HttpProber {
         Ok(Self { client })
     }
 
-    async fn follow(&self, mut url: Url, host: &str) -> Result<u16, reqwest::Error> {
+    async fn follow(&self, mut url: Url, host: &str, script: bool) -> Result<u16, reqwest::Error> {
         let origin = url.clone();
         let mut status = 0;
         for _ in 0..=MAX_REDIRECTS {
             let response = self.client.get(url.clone()).header(HOST, host).send().await?;
             status = response.status().as_u16();
+            let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            if script && status == 200 && kind.is_some_and(|kind| kind.starts_with("text/html")) {
+                status = NOT_FOUND;
+            }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match location.filter(|_| response.status().is_redirection()).and_then(|to| redirect(&origin, &url, to)) {
                 Some(next) => url = next,
@@ -74,7 +79,7 @@ impl Prober for HttpProber {
         }
         // Dev servers refuse host names that they do not know; every one knows localhost.
         let host = format!("localhost:{}", target.endpoint.port);
-        match tokio::time::timeout(timeout, self.follow(url, &host)).await {
+        match tokio::time::timeout(timeout, self.follow(url, &host, target.script)).await {
             Ok(Ok(status)) => Answer::Status(status),
             Ok(Err(_)) => Answer::NoServer,
             Err(_) => Answer::TooLate,

@@ -88,11 +88,14 @@ fn report(kind: &str, message: &str, file: Option<String>, line: Option<u32>, co
         _ if first.contains("Hydration") || first.contains("hydrat") => BrowserErrorKind::Hydration,
         _ => BrowserErrorKind::Uncaught,
     };
-    BrowserReport { kind, message: without_passwords(&short(first, MAX_MESSAGE)), file, line, column }
+    BrowserReport { kind, message: short(&without_passwords(first), MAX_MESSAGE), file, line, column }
 }
 
 fn is_of_project(file: &str) -> bool {
-    !file.starts_with(['/', '<']) && !file.contains("node_modules/") && !file.contains("://") && !file.contains("..")
+    !file.starts_with(['/', '<'])
+        && !file.contains("node_modules/")
+        && !file.contains("://")
+        && !file.split('/').any(|part| part == "..")
 }
 
 fn short(text: &str, longest: usize) -> String {

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::preview::{CompileError, ErrorKind};
+use crate::readiness::without_passwords;
 
 /// Where it answers.
 pub(super) const PATH: &str = "/_next/mcp";
@@ -147,7 +148,7 @@ fn project_file(path: &str) -> Option<String> {
 
 /// Without control characters but the line's end, and not longer than this.
 fn plain(text: &str, longest: usize) -> String {
-    text.chars().filter(|one| *one == '\n' || !one.is_control()).take(longest).collect()
+    without_passwords(text).chars().filter(|one| *one == '\n' || !one.is_control()).take(longest).collect()
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl BrowserErrors {
     /// This module was sent to the browser anew. What stands of no file may be of it.
     pub fn updated(&mut self, path: &str) {
         let path = path.trim_start_matches('/');
-        self.errors.retain(|error| error.file.as_ref().is_some_and(|file| !file.ends_with(path)));
+        let is_updated =
+            |file: &String| file.strip_suffix(path).is_some_and(|before| before.is_empty() || before.ends_with('/'));
+        self.errors.retain(|error| error.file.as_ref().is_some_and(|file| !is_updated(file)));
     }
 
     /// Every open page is loaded anew.

@@ -8,6 +8,7 @@ use super::labels::{Labels, MAX_LABELS};
 use super::line::Marker;
 use super::lines::LineSplitter;
 use super::patterns::Patterns;
+use super::redact::without_passwords;
 use super::report::{OpenReport, errors, is_frame};
 use super::signal::{ClearedBy, Signal};
 use super::tables::{LineWords, read};
@@ -59,6 +60,8 @@ struct Reports {
     labels: Labels,
     boxes: [Boxes; 2],
     open: [Option<OpenReport>; SLOTS],
+    /// The task that was told of last.
+    task: usize,
     /// The last report and its signals. Servers print the same report for every request.
     last: Option<(OpenReport, Vec<Signal>)>,
 }
@@ -116,7 +119,8 @@ impl Reports {
             (Some(Marker::Failed), _) => {
                 // What the other stream told of it comes first.
                 self.close_all(sink);
-                sink(Signal::Failed(excerpt::message(lossy(line.trim_ascii()).into_owned())));
+                self.tell_task(slot, sink);
+                sink(Signal::Failed(excerpt::message(without_passwords(&lossy(line.trim_ascii())))));
             }
             (Some(marker), _) => self.end(slot, marker, sink),
         }
@@ -137,7 +141,16 @@ impl Reports {
         } else {
             self.close(slot, sink);
         }
+        self.tell_task(slot, sink);
         pass(marker, sink);
+    }
+
+    /// Says whose the next signal is, where that is not known.
+    fn tell_task(&mut self, slot: usize, sink: &mut impl FnMut(Signal)) {
+        if self.task != slot / 2 {
+            self.task = slot / 2;
+            sink(Signal::Task(self.task));
+        }
     }
 
     fn open(&mut self, slot: usize, format: &'static Format, line: &[u8], sink: &mut impl FnMut(Signal)) {
@@ -157,6 +170,9 @@ impl Reports {
             Some((last, signals)) if last.is_like(&report) => signals,
             _ => signals(&report),
         };
+        if !signals.is_empty() {
+            self.tell_task(slot, sink);
+        }
         for signal in &signals {
             sink(signal.clone());
         }

@@ -35,6 +35,7 @@ pub use browser::{BrowserErrors, BrowserReport};
 pub use classifier::Classifier;
 pub use lines::LineSplitter;
 pub use patterns::Patterns;
+pub use place::is_source;
 pub use prepare::prepare;
 pub use problem::Problem;
 pub use redact::without_passwords;

@@ -71,7 +71,8 @@ fn without_query(path: &str) -> &str {
 }
 
 /// Whether a word is the path of a source file.
-pub(super) fn is_source(path: &str) -> bool {
+#[must_use]
+pub fn is_source(path: &str) -> bool {
     let path = without_query(path);
     path.rsplit_once('.').is_some_and(|(before, extension)| !before.is_empty() && is_extension(extension))
 }

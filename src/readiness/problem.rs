@@ -45,7 +45,7 @@ impl Problem {
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::RefusedHost(_) | Self::NeverHydrates(_) => 0,
-            Self::PortMoved { .. } | Self::LocalhostOnly => 1,
+            Self::PortMoved { .. } | Self::LocalhostOnly | Self::NotWritable(_) => 1,
             Self::NoWatchers => 2,
             _ => 3,
         }
@@ -57,6 +57,11 @@ impl Problem {
             self,
             Self::NoScript(_) | Self::NoCommand(_) | Self::NoPackageJson | Self::UnknownOption(_) | Self::OldNode(_)
         )
+    }
+
+    /// Whether a server that starts anew shows it to be over.
+    pub(super) fn ends_with_a_start(&self) -> bool {
+        matches!(self, Self::NotWritable(_) | Self::NeverHydrates(_) | Self::HeapLimit)
     }
 
     /// What to do about it, in one sentence. `port` is the one that the server says it listens on.

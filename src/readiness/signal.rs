@@ -19,6 +19,8 @@ pub enum Signal {
     Answered,
     /// Everything was built without errors. Printed by servers whose log is the only source of truth.
     Rebuilt,
+    /// What follows is of this task of a runner; zero: of none.
+    Task(usize),
     /// The app ended, and what watches its files lives on.
     Crashed,
     /// A build failed, in the server's own words: whatever is broken stands, also if no report of it could be read.

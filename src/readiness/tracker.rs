@@ -32,8 +32,8 @@ pub struct Readiness {
     crashed: bool,
     /// Something is being built.
     building: bool,
-    /// The event at which an edit was last noticed.
-    edited: u64,
+    /// The task of a runner that is being told of.
+    task: usize,
     next: Option<(u32, u32)>,
     /// The names at the top of the project's folder, and what its configuration calls parts of it.
     project: Vec<String>,
@@ -61,6 +61,12 @@ struct Clearance {
     summary: bool,
     /// The module is served at another address than its own, or by none.
     unserved: bool,
+    /// It is of a build that failed, in no words that tell what ends it: an edit and a good answer do, too.
+    loose: bool,
+    /// The task of a runner that told of it.
+    task: usize,
+    /// The event at which what it is about was last seen to be edited.
+    edited: u64,
 }
 
 impl Readiness {
@@ -91,8 +97,10 @@ impl Readiness {
             Signal::Rebuilt => {
                 (self.ready, self.building, self.build_failed) = (true, false, false);
                 self.round += 1;
-                self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Rebuilt);
+                let task = self.task;
+                self.keep(|_, clearance| clearance.cleared_by != ClearedBy::Rebuilt || clearance.task != task);
             }
+            Signal::Task(task) => self.task = task,
             Signal::Crashed => {
                 self.crashed = true;
                 self.confirm(ClearedBy::Answer);
@@ -111,6 +119,9 @@ impl Readiness {
             // What is told after a build failed is why.
             Signal::Error(error, cleared_by) if self.build_failed && cleared_by.is_of_a_build() => {
                 self.error(error, ClearedBy::Rebuilt);
+                if let Some(clearance) = self.clearances.last_mut() {
+                    clearance.loose = true;
+                }
             }
             // The other stream may tell of the crash first.
             Signal::Error(error, ClearedBy::Unconfirmed) if self.crashed => self.error(error, ClearedBy::Answer),
@@ -142,15 +153,18 @@ impl Readiness {
     pub fn answer(&mut self, status: u16, mark: u64) {
         if status < 500 {
             (self.ready, self.answered, self.crashed) = (true, true, false);
-            let edited = if self.edited <= mark { self.edited } else { 0 };
             let building = self.building;
+            let mended = |clearance: &Clearance| clearance.edited > clearance.at && clearance.edited <= mark;
             self.keep(|_, clearance| match clearance.cleared_by {
                 ClearedBy::Answer => clearance.at > mark,
-                ClearedBy::Edited => clearance.at > edited,
-                _ if clearance.unserved => clearance.at > edited,
+                ClearedBy::Edited => !mended(clearance),
                 // Some servers have no word for a build that succeeded.
-                _ => !clearance.summary || building || clearance.at > edited,
+                _ if clearance.unserved || clearance.summary || clearance.loose => building || !mended(clearance),
+                _ => true,
             });
+            if self.errors.is_empty() {
+                self.build_failed = false;
+            }
             self.unconfirmed.retain(|(_, at)| *at > mark);
             return;
         }
@@ -162,10 +176,26 @@ impl Readiness {
         self.confirm(ClearedBy::Answer);
     }
 
-    /// A file of the project was edited: a request that is sent from now on shows what came of it.
-    pub fn edited(&mut self) {
+    /// Files of the project were edited: a request that is sent from now on shows what came of it. `is_edited`: whether that
+    /// concerns an error.
+    pub fn edited(&mut self, is_edited: impl Fn(&CompileError) -> bool) {
         self.events += 1;
-        (self.edited, self.crashed) = (self.events, false);
+        self.crashed = false;
+        let event = self.events;
+        for (error, clearance) in self.errors.iter().zip(&mut self.clearances) {
+            if is_edited(error) {
+                clearance.edited = event;
+            }
+        }
+    }
+
+    /// Whether an edit could end one of the errors.
+    #[must_use]
+    pub fn awaits_edit(&self) -> bool {
+        let awaits = |clearance: &Clearance| {
+            clearance.cleared_by == ClearedBy::Edited || clearance.unserved || clearance.summary || clearance.loose
+        };
+        self.clearances.iter().any(awaits)
     }
 
     /// The process ended. What it said last counts.
@@ -194,7 +224,7 @@ impl Readiness {
         self.events += 1;
         for clearance in &mut self.clearances {
             if clearance.cleared_by.is_module() {
-                clearance.cleared_by = ClearedBy::Rebuilt;
+                (clearance.cleared_by, clearance.loose) = (ClearedBy::Rebuilt, true);
             }
         }
         self.confirm(ClearedBy::Rebuilt);
@@ -225,7 +255,10 @@ impl Readiness {
                 | Signal::Answered
                 | Signal::Error(..)
         );
-        if went_on && self.problem.as_ref().is_some_and(Problem::keeps_from_starting) {
+        let started = matches!(signal, Signal::Ready);
+        let over =
+            |problem: &Problem| went_on && problem.keeps_from_starting() || started && problem.ends_with_a_start();
+        if self.problem.as_ref().is_some_and(over) {
             self.problem = None;
         }
     }
@@ -365,7 +398,19 @@ impl Readiness {
             }
             _ => (path.clone(), path),
         };
-        let new = Clearance { cleared_by, path, address, at, round, checks, summary: false, unserved: false };
+        let new = Clearance {
+            cleared_by,
+            path,
+            address,
+            at,
+            round,
+            checks,
+            summary: false,
+            unserved: false,
+            loose: false,
+            task: self.task,
+            edited: 0,
+        };
         self.keep(|_, clearance| !clearance.summary);
         if let Some(known) = self.errors.iter().position(|known| is_same(known, &error)) {
             let bare = error.file.is_none() && cleared_by == ClearedBy::Answer;

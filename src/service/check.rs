@@ -58,21 +58,23 @@ impl Check {
         let deadline = Instant::now() + request.timeout;
         let preview = self.status.call(id, None).await?;
         let preview = preview.ok_or_else(|| Error::NoPreview { operation: "check", preview: id.clone() })?;
-        let mut look = Look::new(&preview, deadline);
         let run = self.context.store().current_run(id).filter(|run| run.target().is_some());
-        match run.filter(|_| preview.running && preview.phase != Phase::Paused) {
-            Some(run) => {
-                let files = self.noticed(id, deadline).await;
-                self.routes(id, &run, &preview, &request.routes, &files, &mut look).await;
-                if request.types {
-                    self.types(id, &mut look).await;
-                } else {
-                    look.cannot("types: the type checker was not asked for (types=True)");
-                }
-            }
-            None => {
-                look.cannot("routes and types: the preview's container does not run, or cannot be reached from here");
-            }
+        let Some(run) = run.filter(|_| preview.running && preview.phase != Phase::Paused) else {
+            let mut look = Look::new(&preview, deadline);
+            look.cannot("routes and types: the preview's container does not run, or cannot be reached from here");
+            return Ok(look.result());
+        };
+        let files = self.noticed(id, deadline).await;
+        // What was known before the edit was noticed says nothing of it.
+        drop(tokio::time::timeout_at(deadline, self.context.common.page.probe_anew(&run)).await);
+        tokio::time::sleep_until(deadline.min(Instant::now() + LOG_PAUSE)).await;
+        let preview = self.context.store().preview(id, None).unwrap_or(preview);
+        let mut look = Look::new(&preview, deadline);
+        self.routes(id, &run, &preview, &request.routes, &files, &mut look).await;
+        if request.types {
+            self.types(id, &mut look).await;
+        } else {
+            look.cannot("types: the type checker was not asked for (types=True)");
         }
         Ok(look.result())
     }
@@ -239,7 +241,8 @@ impl Look {
     /// What the preview knows of the page that it is asked for anyway.
     fn page(&mut self, path: &str, preview: &Preview) {
         let broken = !preview.errors.is_empty() || preview.http_status.is_some_and(|status| status >= 500);
-        let compiled = if broken { Some(false) } else { preview.compilation_complete.then_some(true) };
+        let ready = preview.compilation_complete && preview.phase != Phase::Unresponsive;
+        let compiled = if broken { Some(false) } else { ready.then_some(true) };
         self.route(path, compiled, preview.http_status);
         if compiled.is_some() {
             self.looked(format!("routes: {path}, which the preview is asked for anyway"));

@@ -7,12 +7,14 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, LogChunks, LogStart, RunId};
 use crate::preview::CompileError;
-use crate::readiness::{Classifier, Patterns, Signal};
+use crate::readiness::{Classifier, ClearedBy, Patterns, Signal};
 
 /// When output about an error has been quiet for so long, it is taken to be whole.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// Updates and errors that are kept.
 const MAX_KEPT: usize = 20;
+/// Lines that are read of what was printed since the edit.
+const MAX_LINES: u32 = 2_000;
 
 /// See the module.
 pub(super) struct EditLog {
@@ -33,7 +35,7 @@ impl EditLog {
     /// From this moment on, by the engine's clock.
     pub(super) fn since(engine: &dyn Engine, run: &RunId, since: SystemTime, patterns: Patterns) -> Self {
         Self {
-            chunks: engine.logs(run, LogStart::at(since), true),
+            chunks: engine.logs(run, LogStart { tail: Some(MAX_LINES), ..LogStart::at(since) }, true),
             classifier: Classifier::new(patterns),
             ended: false,
             is_taken_in: false,
@@ -90,7 +92,7 @@ impl EditLog {
         for signal in signals {
             match signal {
                 Signal::Compiled | Signal::Rebuilt => self.is_built = true,
-                Signal::Compiling | Signal::Checked(_) => {}
+                Signal::Compiling | Signal::Checked(_) | Signal::Failed(_) => {}
                 Signal::Updated(path) => {
                     if let Some(path) = path.filter(|path| path.starts_with('/') && self.updated.len() < MAX_KEPT)
                         && !self.updated.contains(&path)
@@ -98,6 +100,8 @@ impl EditLog {
                         self.updated.push(path);
                     }
                 }
+                // Any app prints exceptions that it caught.
+                Signal::Error(_, ClearedBy::Unconfirmed) => continue,
                 Signal::Error(error, _) => {
                     if self.errors.len() < MAX_KEPT {
                         self.errors.push(error);

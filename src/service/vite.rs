@@ -23,19 +23,25 @@ const VITE: [&str; 8] = [
 ];
 /// Next.js answers the mark by writing into the project; Astro goes to the background for some agents.
 const OTHERS: [&str; 2] = ["next", "astro"];
+/// Files that say that a project is of several apps.
+const WORKSPACES: [&str; 4] = ["pnpm-workspace.yaml", "turbo.json", "nx.json", "lerna.json"];
 
 /// Whether the project's package.json names Vite and none that answers the mark otherwise. A file that cannot be read says no.
 pub(super) async fn is_vite(folder: &Path) -> bool {
-    let file = folder.join("package.json");
-    tokio::task::spawn_blocking(move || read_text(&file, MAX_BYTES).is_some_and(|text| names_vite(&text)))
-        .await
-        .unwrap_or(false)
+    let (file, folder) = (folder.join("package.json"), folder.to_owned());
+    tokio::task::spawn_blocking(move || {
+        // Of several apps any may answer the mark otherwise.
+        let is_one_app = WORKSPACES.iter().all(|name| std::fs::symlink_metadata(folder.join(name)).is_err());
+        is_one_app && read_text(&file, MAX_BYTES).is_some_and(|text| names_vite(&text))
+    })
+    .await
+    .unwrap_or(false)
 }
 
 fn names_vite(package: &str) -> bool {
     let Ok(package) = serde_json::from_str::<serde_json::Value>(package) else { return false };
     let has = |name: &str| ["dependencies", "devDependencies"].iter().any(|list| package[list].get(name).is_some());
-    VITE.iter().any(|name| has(name)) && !OTHERS.iter().any(|name| has(name))
+    VITE.iter().any(|name| has(name)) && package.get("workspaces").is_none() && !OTHERS.iter().any(|name| has(name))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::RunId;
 use crate::lock::lock;
-use crate::preview::Phase;
+use crate::preview::{CompileError, Phase};
 use crate::probe::{Answer, ProbeTarget};
-use crate::readiness::{BrowserErrors, Readiness, Signal};
+use crate::readiness::{BrowserErrors, ClearedBy, Readiness, Signal};
 
 /// How long after it began to follow a container callers wait for its history and its first answer.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -185,6 +185,7 @@ impl Run {
         self.modify(|state| {
             for signal in signals {
                 match &signal {
+                    Signal::Error(_, ClearedBy::Unconfirmed) => {}
                     Signal::Error(..) | Signal::Failed(_) => state.error_at = Some(SystemTime::now()),
                     Signal::Browser(report) => state.browser.told(report.clone(), SystemTime::now()),
                     Signal::Updated(Some(path)) => state.browser.updated(path),
@@ -203,13 +204,15 @@ impl Run {
         });
     }
 
-    /// A file of the project was changed at `at`. What was told of an edit before it was noticed stays.
-    pub(crate) fn record_edit(&self, at: Option<SystemTime>) {
-        self.modify(|state| {
-            if state.error_at.zip(at).is_none_or(|(told, edited)| edited > told) {
-                state.readiness.edited();
-            }
-        });
+    /// When an error was last told, where an edit could end one. None: no edit has to be looked into.
+    pub(crate) fn awaits_edit(&self) -> Option<SystemTime> {
+        let state = self.state.borrow();
+        state.readiness.awaits_edit().then_some(state.error_at?)
+    }
+
+    /// Files of the project were edited. `is_edited`: whether that concerns an error.
+    pub(crate) fn record_edit(&self, is_edited: impl Fn(&CompileError) -> bool) {
+        self.modify(|state| state.readiness.edited(is_edited));
     }
 
     /// What has to be known of a request when its answer comes.

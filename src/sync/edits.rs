@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+use super::project_files::{ProjectFiles, SKIPPED};
 
 const POLL: Duration = Duration::from_millis(500);
 /// An editor or an agent may write a file in several steps, and the dev server has to notice, too.
@@ -17,9 +19,6 @@ const MAX_DEPTH: usize = 32;
 const MAX_SCAN: Duration = Duration::from_secs(2);
 /// The pause between two scans, in scans: they take a tenth of a processor at the most.
 const PAUSE_IN_SCANS: u32 = 10;
-/// What dev servers and package managers write themselves.
-pub(super) const SKIPPED_FOLDERS: [&str; 11] =
-    ["node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build"];
 
 /// The edits of one project's folder.
 pub(crate) struct Edits {
@@ -54,11 +53,9 @@ impl Edits {
         }
     }
 
-    /// When the file that was changed last was, as far as the last scan knows.
-    pub(super) fn newest(&self) -> Option<SystemTime> {
-        let (seconds, nanos) = self.last?.newest?;
-        let after = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
-        SystemTime::UNIX_EPOCH.checked_add(after)
+    /// The files of the project, as they are now.
+    pub(super) async fn files(&self) -> ProjectFiles {
+        ProjectFiles::of(self.folder.clone()).await
     }
 
     /// Waits for an edit after the last one, or after what was marked as seen.
@@ -119,7 +116,7 @@ fn scan(root: &Path, deadline: Instant) -> Scan {
             let Ok(metadata) = entry.metadata() else { continue };
             if !metadata.is_dir() {
                 fingerprint.newest = fingerprint.newest.max(Some((metadata.ctime(), metadata.ctime_nsec())));
-            } else if depth < MAX_DEPTH && !SKIPPED_FOLDERS.iter().any(|skipped| entry.file_name() == *skipped) {
+            } else if depth < MAX_DEPTH && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
                 folders.push_back((depth + 1, entry.path()));
             }
         }

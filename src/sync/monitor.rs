@@ -22,6 +22,8 @@ pub(crate) const START_TOLERANCE: Duration = Duration::from_millis(200);
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// When output about an error has been quiet for so long, it is taken to be whole.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// So long a report may take to be printed.
+const REPORT_LONGEST: Duration = Duration::from_secs(1);
 /// Of what a container printed before this process came to it, so much is read.
 const HISTORY_LINES: u32 = 2_000;
 /// How long reading that may take.
@@ -127,15 +129,26 @@ impl Monitor {
     ) {
         let mut chunks = self.engine.logs(run.id(), start, follow);
         let mut silence = Silence::default();
+        let mut open_since = None;
         loop {
-            let timeout = if reader.classifier.is_open() { REPORT_PAUSE } else { silence.longest() };
+            let is_open = reader.classifier.is_open();
+            let since = *open_since.get_or_insert_with(Instant::now);
+            if !is_open {
+                open_since = None;
+            } else if since.elapsed() >= REPORT_LONGEST {
+                // What else is printed without a pause must not hold it up.
+                open_since = None;
+                self.record(run, project, reader.flush()).await;
+                continue;
+            }
+            let timeout = if is_open { REPORT_PAUSE } else { silence.longest() };
             match tokio::time::timeout(timeout, chunks.next()).await {
                 Ok(Some(Ok(chunk))) if chunk.bytes.is_empty() => {}
                 Ok(Some(Ok(chunk))) => {
                     silence.heard(&chunk);
                     self.record(run, project, reader.chunk(&chunk)).await;
                 }
-                Err(_) if timeout == REPORT_PAUSE => self.record(run, project, reader.flush()).await,
+                Err(_) if is_open => self.record(run, project, reader.flush()).await,
                 Ok(Some(Err(error))) if !matches!(error, EngineError::NotFound(_)) => {
                     log::debug!(target: "kosuke_docker::monitor", "{id}: the log stream broke: {error}");
                     break;

@@ -139,7 +139,7 @@ impl PageProbe {
             return self.ask(run, target, self.warmup_timeout).await;
         };
         let sent = run.sent_now();
-        let answer = self.send(run, &ProbeTarget { path, ..target.clone() }, self.warmup_timeout).await;
+        let answer = self.send(run, &ProbeTarget { path, script: true, ..target.clone() }, self.warmup_timeout).await;
         run.record_module_answer(answer, &sent);
         // A server that does not serve modules shows what is broken in its page.
         match answer {
@@ -191,8 +191,7 @@ impl PageProbe {
             // What is new came by the log or an event: a request now would find the same.
             () = unsettled => drop(open.pause(run, open.retry).await),
             () = open.edits.next(), if heard => {
-                open.edited = Some(Instant::now());
-                run.record_edit(open.edits.newest());
+                open.record_edit(run).await;
                 self.ask(run, target, self.warmup_timeout).await;
             }
             () = self.keep_looking(run), if heard && !self.interval.is_zero() => {}
@@ -284,11 +283,22 @@ impl Open {
             () = tokio::time::sleep(retry) => false,
         };
         if edited {
-            self.edited = Some(Instant::now());
-            self.unreached = SILENT_POLL;
-            run.record_edit(self.edits.newest());
+            self.record_edit(run).await;
         }
         edited
+    }
+
+    /// An edit was noticed. What was told of it before it was noticed stays.
+    async fn record_edit(&mut self, run: &Run) {
+        self.edited = Some(Instant::now());
+        self.unreached = SILENT_POLL;
+        match run.awaits_edit() {
+            Some(told) => {
+                let files = self.edits.files().await;
+                run.record_edit(|error| files.concerns(error, told));
+            }
+            None => run.record_edit(|_| false),
+        }
     }
 }
 

@@ -14,16 +14,18 @@ use crate::readiness::{BrowserReport, Signal, framed_line};
 
 const MAX_SCAN: Duration = Duration::from_millis(500);
 /// A larger file is no source that a person wrote.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: u64 = 256 * 1024;
 /// Names of the project that are remembered.
 const MAX_NAMES: usize = 256;
+/// Bytes of such a name.
+const MAX_NAME: usize = 100;
 /// Where aliases of imports stand.
 const CONFIGURATIONS: [&str; 4] = ["tsconfig.json", "jsconfig.json", "tsconfig.app.json", "tsconfig.base.json"];
 
 /// Files that fit and are read to find the one that is meant.
-const MAX_CANDIDATES: usize = 20;
+const MAX_CANDIDATES: usize = 8;
 /// Errors of one second that are looked up: an app can print them without end. The rest is told as printed.
-const ERRORS_A_SECOND: u32 = 50;
+const ERRORS_A_SECOND: u32 = 20;
 /// For so long a list of files or names is good, or for ten times what it took.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 const GOOD_FOR_SCANS: u32 = 10;
@@ -145,7 +147,7 @@ fn correct(folder: &Path, known: &mut Known, error: &mut CompileError) {
     let Some(file) = error.file.clone().filter(|_| known.may_look()) else { return };
     let frame = framed_line(&error.raw).map(|(line, text)| (line, text.to_owned()));
     let frame = frame.as_ref().map(|(line, text)| (*line, text.as_str()));
-    if is_inside(&file) && is_file(&folder.join(&file)) {
+    if resolved(folder, &file).is_some() {
         correct_line(folder, &file, error, frame);
         return;
     }
@@ -157,9 +159,9 @@ fn correct(folder: &Path, known: &mut Known, error: &mut CompileError) {
     let mut found: Vec<String> = files.iter().filter(fits).take(MAX_CANDIDATES).cloned().collect();
     found.retain(|path| match (frame, error.line) {
         (Some((_, text)), _) => lines_like(folder, path, text).next().is_some(),
-        (None, Some(line)) => {
-            read_text(&folder.join(path), MAX_FILE).is_some_and(|text| text.lines().count() >= line as usize)
-        }
+        (None, Some(line)) => resolved(folder, path)
+            .and_then(|path| read_text(&path, MAX_FILE))
+            .is_some_and(|text| text.lines().count() >= line as usize),
         (None, None) => true,
     });
     match (found.len(), garbled) {
@@ -189,7 +191,7 @@ fn correct_line(folder: &Path, file: &str, error: &mut CompileError, frame: Opti
 
 /// The numbers of the lines of a file that read so.
 fn lines_like(folder: &Path, file: &str, text: &str) -> std::vec::IntoIter<u32> {
-    let content = read_text(&folder.join(file), MAX_FILE).unwrap_or_default();
+    let content = resolved(folder, file).and_then(|path| read_text(&path, MAX_FILE)).unwrap_or_default();
     let numbered = (1u32..).zip(content.lines());
     let like: Vec<u32> = numbered.filter(|(_, line)| line.trim() == text.trim()).map(|(number, _)| number).collect();
     like.into_iter()
@@ -215,8 +217,12 @@ fn files(root: &Path) -> Vec<String> {
     walk(root, Instant::now() + MAX_SCAN).paths().map(str::to_owned).collect()
 }
 
-fn is_file(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+/// The file itself, where it is one and no link on the way to it leads out of the folder.
+fn resolved(folder: &Path, file: &str) -> Option<PathBuf> {
+    let path = folder.join(file);
+    let is_file = is_inside(file) && std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    let (path, root) = (path.canonicalize().ok().filter(|_| is_file)?, folder.canonicalize().ok()?);
+    path.starts_with(root).then_some(path)
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -244,7 +250,7 @@ fn aliases(text: &str) -> Vec<String> {
     while let Some((name, after)) = parts.next()
         && names.len() < MAX_NAMES
     {
-        if after.trim_start().starts_with(':') {
+        if after.trim_start().starts_with(':') && name.len() <= MAX_NAME {
             names.push(name.trim_end_matches('*').trim_end_matches('/').to_owned());
         }
     }

@@ -8,8 +8,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edits::SKIPPED_FOLDERS;
+use crate::preview::{CompileError, ErrorKind};
+use crate::readiness::is_source;
 
+/// What dev servers and package managers write themselves.
+pub(super) const SKIPPED: [&str; 11] =
+    ["node_modules", ".git", ".next", ".nuxt", ".output", ".astro", ".svelte-kit", ".vite", ".cache", "dist", "build"];
 /// Files that are looked at. Folders that are near to the root come first.
 const MAX_FILES: usize = 5_000;
 const MAX_DEPTH: usize = 32;
@@ -20,6 +24,8 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct ProjectFiles {
     /// Paths relative to the project's folder, with when each was last changed: also by a move.
     files: Vec<(String, SystemTime)>,
+    /// When a folder was last changed: an entry was made, moved or removed.
+    newest_folder: Option<SystemTime>,
     /// Whether there are more, or the folder could not be read.
     pub(crate) is_cut: bool,
 }
@@ -28,11 +34,23 @@ impl ProjectFiles {
     /// Looks at a project's folder, off the loop.
     pub(crate) async fn of(folder: PathBuf) -> Self {
         let walk = move || walk(&folder, Instant::now() + MAX_TIME);
-        tokio::task::spawn_blocking(walk).await.unwrap_or(Self { files: Vec::new(), is_cut: true })
+        tokio::task::spawn_blocking(walk).await.unwrap_or(Self { is_cut: true, ..Self::default() })
     }
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(path, _)| path.as_str())
+    }
+
+    /// Whether what an error is about was changed after `told`: its file; without one, or where a module is missing, any source.
+    pub(super) fn concerns(&self, error: &CompileError, told: SystemTime) -> bool {
+        let newer = |changed: &SystemTime| *changed > told;
+        let own = error.file.as_ref().filter(|_| error.kind != ErrorKind::ModuleNotFound);
+        match own.map(|file| self.files.iter().find(|(path, _)| path == file)) {
+            Some(Some((_, changed))) => newer(changed),
+            // It was removed, or stands elsewhere.
+            _ if self.newest_folder.as_ref().is_some_and(newer) => true,
+            _ => self.files.iter().any(|(path, changed)| newer(changed) && is_source(path)),
+        }
     }
 
     /// When a file was last changed.
@@ -50,6 +68,9 @@ impl ProjectFiles {
 
 pub(super) fn walk(root: &Path, deadline: Instant) -> ProjectFiles {
     let mut found = ProjectFiles::default();
+    if let Ok(metadata) = std::fs::symlink_metadata(root) {
+        found.newest_folder = Some(changed(metadata.ctime(), metadata.ctime_nsec()));
+    }
     let mut folders = VecDeque::from([(0, root.to_owned(), String::new())]);
     while let Some((depth, folder, prefix)) = folders.pop_front() {
         // A folder may be gone by now; without the root nothing is known.
@@ -67,7 +88,8 @@ pub(super) fn walk(root: &Path, deadline: Instant) -> ProjectFiles {
             let path = format!("{prefix}{name}");
             if !metadata.is_dir() {
                 found.files.push((path, changed(metadata.ctime(), metadata.ctime_nsec())));
-            } else if depth < MAX_DEPTH && !SKIPPED_FOLDERS.contains(&name.as_str()) {
+            } else if depth < MAX_DEPTH && !SKIPPED.contains(&name.as_str()) {
+                found.newest_folder = found.newest_folder.max(Some(changed(metadata.ctime(), metadata.ctime_nsec())));
                 folders.push_back((depth + 1, entry.path(), format!("{path}/")));
             }
         }

@@ -138,6 +138,11 @@ fn banner(version: &str) -> Option<Marker<'_>> {
 fn never_hydrates(rest: &str) -> Option<Marker<'_>> {
     let (_, host) = rest.split_once(" from \"")?;
     let host = host.split('"').next()?;
+    // What a visitor sends as his origin stands there.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'*');
+    if !host.bytes().all(plain) || host.is_empty() {
+        return Some(Marker::Ends);
+    }
     Some(Marker::Problem(Problem::NeverHydrates(excerpt::message(host.to_owned()))))
 }
 

@@ -9,7 +9,7 @@ use super::vite;
 groups! {
     Word, WORDS:
     Index = "Unable to index ",
-    Vite = "Vite ",
+    Vite = "rror: " | "hmr update " | "page reload ",
 }
 
 pub(super) const STACK: Stack = Stack {

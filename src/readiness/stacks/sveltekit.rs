@@ -9,7 +9,7 @@ use super::shared::reports::PAGE;
 groups! {
     Word, WORDS:
     Request = "[200] " | "[50" | "GET ",
-    Failed = "nternal server error",
+    Failed = "rror: ",
 }
 
 pub(super) const STACK: Stack = Stack {

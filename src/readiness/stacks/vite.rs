@@ -13,7 +13,7 @@ use memchr::memmem;
 groups! {
     Word, WORDS:
     Tag = "[vite] ",
-    Other = "Pre-transform error: " | "nternal server error" | "hmr update " | "page reload ",
+    Other = "rror: " | "hmr update " | "page reload ",
     Failed = "ailed",
     Scan = "Failed to run dependency scan" | "Failed to scan for dependencies",
     Esbuild = "✘",

@@ -82,8 +82,8 @@ fn counts_errors(rest: &str) -> bool {
 fn built<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let text = line.text;
     let built = words.after(Word::Compiled, text).is_some_and(|rest| rest.starts_with("successfully"))
-        || words.after(Word::Built, text).is_some_and(starts_with_digit)
-        || words.has(Word::Complete)
+        || says_built(text, words)
+        || words.has(Word::Complete) && text.starts_with("Application bundle generation complete")
         || words.after(Word::Bundled, text).is_some_and(starts_with_digit)
         || words.has(Word::Rebuilt)
             && (text.starts_with("success Re-building") || text.starts_with("success Building dev"));
@@ -91,6 +91,13 @@ fn built<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
         return Some(Marker::Rebuilt);
     }
     (words.has(Word::Building) && text.starts_with("start ")).then_some(Marker::Compiling)
+}
+
+/// `ready   built in 0.01s`, and no sentence of an app that has something built.
+fn says_built(text: &str, words: Groups) -> bool {
+    let Some((before, rest)) = text.split_once("uilt in ").filter(|_| words.has(Word::Built)) else { return false };
+    let heading = before.strip_suffix(['b', 'B']).is_some_and(is_heading);
+    heading && starts_with_digit(rest)
 }
 
 fn starts_with_digit(text: &str) -> bool {

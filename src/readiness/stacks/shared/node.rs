@@ -11,14 +11,13 @@ use memchr::memmem;
 groups! {
     Word, WORDS:
     Error = "rror",
-    Rejection = "UnhandledPromiseRejection",
     Crashed = "app crashed" | "Failed running",
 }
 
 pub(in super::super) const STACK: Stack = Stack {
     words: WORDS,
     starts: PLACES,
-    errors: Some(Rule { groups: Word::bits(&[Word::Error, Word::Rejection]), read: error }),
+    errors: Some(Rule { groups: Word::bits(&[Word::Error]), read: error }),
     progress: Some(Rule { groups: Word::bits(&[Word::Crashed]), read: crashed }),
     report: ReportWords {
         continues: &["Caused by", "Require stack", "- /", "Node.js v"],
@@ -82,8 +81,7 @@ fn is_fatal(report: &str) -> bool {
 
 fn error<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     let place = || PLACES.iter().any(|start| line.printed.starts_with(start)) && is_place(line.text);
-    (words.any([Word::Error, Word::Rejection]) && is_exception(line.printed) || place())
-        .then_some(Marker::Opens(&REPORT))
+    (words.has(Word::Error) && is_exception(line.printed) || place()).then_some(Marker::Opens(&REPORT))
 }
 
 /// `[nodemon] app crashed - waiting for file changes before starting...`, `Failed running 'server.js'` of Node.js.

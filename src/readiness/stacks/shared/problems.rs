@@ -4,6 +4,7 @@ use super::super::super::excerpt;
 use super::super::super::line::{Line, Marker};
 use super::super::super::place::number;
 use super::super::super::problem::Problem;
+use super::super::super::redact::without_passwords;
 use super::super::super::stack::{Groups, Rule, Stack, groups};
 use super::listening::last_port;
 
@@ -22,9 +23,8 @@ groups! {
     Watchers = "ENOSPC",
     Blocked = "locked request",
     Node = "Node.js ",
-    Denied = "EACCES" | "EROFS",
-    Heap = "heap out of memory",
-    Builtin = "does not provide an export" | "No such built-in module",
+    Named = "rror",
+    Fatal = "ERROR",
 }
 
 const ALL: u64 = Word::bits(&[
@@ -41,9 +41,8 @@ const ALL: u64 = Word::bits(&[
     Word::Watchers,
     Word::Blocked,
     Word::Node,
-    Word::Denied,
-    Word::Heap,
-    Word::Builtin,
+    Word::Named,
+    Word::Fatal,
 ]);
 
 pub(in super::super) const STACK: Stack =
@@ -95,17 +94,24 @@ fn problem(text: &str, words: Groups) -> Option<Problem> {
         let host = text.split('"').nth(1).unwrap_or_default();
         return Some(Problem::RefusedHost(host.to_owned()));
     }
-    if words.has(Word::Heap) && text.contains("FATAL ERROR") {
+    if words.has(Word::Fatal) && text.starts_with("FATAL ERROR") && text.contains("heap out of memory") {
         return Some(Problem::HeapLimit);
     }
     if words.has(Word::Node) && wants_newer_node(text) {
-        return Some(Problem::OldNode(excerpt::message(text.to_owned())));
+        return Some(Problem::OldNode(excerpt::message(without_passwords(text))));
     }
-    if words.has(Word::Builtin) && (text.contains("requested module 'node:") || text.contains("built-in module: node:"))
-    {
-        return Some(Problem::OldNode(excerpt::message(text.to_owned())));
+    words.has(Word::Named).then(|| exception(text))?
+}
+
+/// An exception that says what the environment lacks.
+fn exception(text: &str) -> Option<Problem> {
+    let (_, words) = text.split_once("rror: ").or_else(|| text.split_once("]: "))?;
+    let old = words.starts_with("The requested module 'node:") && words.contains("does not provide an export")
+        || words.starts_with("No such built-in module: node:");
+    if old {
+        return Some(Problem::OldNode(excerpt::message(without_passwords(text))));
     }
-    words.has(Word::Denied).then(|| not_writable(text))?
+    (words.starts_with("EACCES") || words.starts_with("EROFS")).then(|| not_writable(words))?
 }
 
 /// `You are using Node.js 18.20.8. For Next.js, Node.js version ">=20.9.0" is required.`,
