@@ -44,8 +44,8 @@ _MAX_PAGES = 2
 """Pages that are open at once."""
 _MAX_ERRORS = 20
 _MAX_MESSAGE = 500
-_MAX_TEXT = 10_000
-_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
+_MAX_TEXT = 2_000
+_PASSWORD = re.compile(r"(\w{1,20}://[^\s/:@]{0,200}:)[^\s/@]{1,200}@")
 _HYDRATION_SECONDS = 2.0
 _POLL = 0.05
 _SETTLE_SECONDS = 0.3
