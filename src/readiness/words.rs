@@ -157,15 +157,18 @@ const fn is_same(one: &str, other: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Prefixes {
     words: &'static [&'static str],
-    first: [bool; 256],
+    /// For each byte, the words that begin with it, a bit for each.
+    first: [u128; 256],
 }
 
 impl Prefixes {
+    /// Takes at most 128 words.
     pub(super) const fn new(words: &'static [&'static str]) -> Self {
-        let mut first = [false; 256];
+        assert!(words.len() <= 128, "a word needs a bit");
+        let mut first = [0; 256];
         let mut at = 0;
         while at < words.len() {
-            first[words[at].as_bytes()[0] as usize] = true;
+            first[words[at].as_bytes()[0] as usize] |= 1 << at;
             at += 1;
         }
         Self { words, first }
@@ -173,17 +176,25 @@ impl Prefixes {
 
     /// The text after the first of the words that it starts with.
     pub(super) fn strip<'a>(&self, text: &'a str) -> Option<&'a str> {
-        let first = *text.as_bytes().first()?;
-        if !self.first[usize::from(first)] {
-            return None;
-        }
-        self.words.iter().filter(|word| word.as_bytes()[0] == first).find_map(|word| text.strip_prefix(word))
+        self.find(text.as_bytes()).map(|word| &text[word.len()..])
     }
 
     /// Whether the text starts with one of the words.
     pub(super) fn start(&self, text: &[u8]) -> bool {
-        text.first().is_some_and(|first| self.first[usize::from(*first)])
-            && self.words.iter().any(|word| text.starts_with(word.as_bytes()))
+        self.find(text).is_some()
+    }
+
+    #[inline]
+    fn find(&self, text: &[u8]) -> Option<&'static str> {
+        let mut left = self.first[usize::from(*text.first()?)];
+        while left != 0 {
+            let word = self.words[left.trailing_zeros() as usize];
+            if text.starts_with(word.as_bytes()) {
+                return Some(word);
+            }
+            left &= left - 1;
+        }
+        None
     }
 }
 
