@@ -29,6 +29,7 @@ API_VERSION = "1.41"
 IMAGE = "kosuke-fake:1"
 KEPT_EVENTS = 256
 PATIENCE = 30
+ROUNDS = 50
 NANOS = 1_000_000_000
 STDOUT, STDERR = 1, 2
 LOG_ENTRY = 16384
@@ -544,8 +545,9 @@ class FakeEngine:
         for container in self._containers.values():
             self._close_ports(container)
         await asyncio.gather(*self._accepting)
-        # What was accepted connects in the loop's next rounds, and what is told to close does so in the one after.
-        for _ in range(5):
+        # What was accepted connects in the loop's next rounds, each by a task of the loop's own, and what is told to close
+        # does so in the one after. How many rounds that takes depends on how much there is to do in them.
+        for _ in range(ROUNDS):
             for task in list(self._requests):
                 task.cancel()
             await asyncio.gather(*self._requests, return_exceptions=True)
