@@ -545,8 +545,8 @@ class FakeEngine:
         for container in self._containers.values():
             self._close_ports(container)
         await asyncio.gather(*self._accepting)
-        # What was accepted connects in the loop's next rounds, and what is told to close does so in the one after. How many
-        # rounds that takes depends on how much there is to do in them.
+        # What was accepted connects in the loop's next rounds, and what is told to close does so in the one after.
+        # How many rounds that takes depends on how much there is to do in them.
         for _ in range(ROUNDS):
             for task in list(self._requests):
                 task.cancel()
