@@ -32,14 +32,12 @@ impl Replay {
     }
 
     fn line(&mut self, stderr: bool, text: &str) {
-        let mut signals = Vec::new();
-        self.classifier.push(stderr, format!("{text}\n").as_bytes(), &mut |signal| signals.push(signal));
+        let signals = self.classifier.read(stderr, format!("{text}\n").as_bytes());
         self.take(signals);
     }
 
     fn flush(&mut self) {
-        let mut signals = Vec::new();
-        self.classifier.flush(&mut |signal| signals.push(signal));
+        let signals = self.classifier.rest();
         self.take(signals);
     }
 

@@ -39,6 +39,20 @@ impl Classifier {
         splitters[stream].each(bytes, &mut |line| reports.line(patterns, stream, line, sink));
     }
 
+    /// As [`Self::push`], with the signals in a list.
+    pub fn read(&mut self, stderr: bool, bytes: &[u8]) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        self.push(stderr, bytes, &mut |signal| signals.push(signal));
+        signals
+    }
+
+    /// As [`Self::flush`], with the signals in a list.
+    pub fn rest(&mut self) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        self.flush(&mut |signal| signals.push(signal));
+        signals
+    }
+
     /// Passes on the errors of the reports that are still open. To be called when the output pauses or ends.
     pub fn flush(&mut self, sink: &mut impl FnMut(Signal)) {
         self.reports.close_all(sink);

@@ -76,15 +76,13 @@ impl EditLog {
                 return was_open;
             }
         };
-        let mut signals = Vec::new();
-        self.classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
+        let signals = self.classifier.read(chunk.stderr, &chunk.bytes);
         self.take(signals);
         true
     }
 
     fn flush(&mut self) {
-        let mut signals = Vec::new();
-        self.classifier.flush(&mut |signal| signals.push(signal));
+        let signals = self.classifier.rest();
         self.take(signals);
     }
 

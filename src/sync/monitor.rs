@@ -56,16 +56,12 @@ struct OutputReader {
 impl OutputReader {
     fn chunk(&mut self, chunk: &LogChunk) -> Vec<Signal> {
         self.last_chunk_at = chunk.at.or(self.last_chunk_at);
-        let mut signals = Vec::new();
-        self.classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
-        signals
+        self.classifier.read(chunk.stderr, &chunk.bytes)
     }
 
     /// The output is quiet, or over: what was begun is whole.
     fn flush(&mut self) -> Vec<Signal> {
-        let mut signals = Vec::new();
-        self.classifier.flush(&mut |signal| signals.push(signal));
-        signals
+        self.classifier.rest()
     }
 
     /// Where to go on: just after the last chunk that was read.
@@ -205,7 +201,7 @@ impl Monitor {
                 Ok(Some(Ok(chunk))) => {
                     let read = streams[usize::from(chunk.stderr)].push(&chunk.bytes);
                     lines.extend(read.into_iter().map(|line| (chunk.stderr, line)));
-                    classifier.push(chunk.stderr, &chunk.bytes, &mut |signal| signals.push(signal));
+                    signals.extend(classifier.read(chunk.stderr, &chunk.bytes));
                 }
                 Ok(None) => break true,
                 Ok(Some(Err(_))) | Err(_) => break false,
@@ -214,7 +210,7 @@ impl Monitor {
         for (stream, splitter) in streams.iter_mut().enumerate() {
             lines.extend(splitter.finish().map(|line| (stream == 1, line)));
         }
-        classifier.flush(&mut |signal| signals.push(signal));
+        signals.extend(classifier.rest());
         lines.drain(..lines.len().saturating_sub(LAST_LINES));
         let mut readiness = Readiness::default();
         readiness.expect_port(self.port);

@@ -16,18 +16,6 @@ async fn check(world: &World, routes: Routes, types: bool) -> Result<CheckResult
     world.service.check(&id(), CheckRequest { routes, types, timeout: Duration::from_secs(30) }).await
 }
 
-/// A world whose dev server has said that it is this one, and is ready.
-async fn ready(banner: &str) -> Result<World, Error> {
-    let world = World::new();
-    world.start().await?;
-    world.engine.print(NAME, banner);
-    world.engine.print(NAME, " ✓ Ready in 500ms");
-    world.until(Phase::Ready).await?;
-    // It is ready by its answer, maybe before what it printed has been read.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(world)
-}
-
 fn told(result: &CheckResult) -> Vec<(&str, Option<bool>, Option<u16>)> {
     result.routes.iter().map(|route| (route.path.as_str(), route.compiled, route.status)).collect()
 }
@@ -44,7 +32,7 @@ async fn without_a_preview_there_is_nothing_to_check() {
 
 #[tokio::test(start_paused = true)]
 async fn next_16_tells_of_all_routes() -> Tested {
-    let world = ready("▲ Next.js 16.4.6 (Turbopack)").await?;
+    let world = World::ready("▲ Next.js 16.4.6 (Turbopack)").await?;
     let tools = json!({ "tools": [{ "name": "get_routes" }, { "name": "get_compilation_issues" }] });
     world.prober.answer_tool(NextTool::List, tools);
     world.prober.answer_tool(NextTool::Routes, json!({ "appRouter": ["/", "/a", "/b/[id]"] }));
@@ -64,7 +52,7 @@ async fn next_16_tells_of_all_routes() -> Tested {
 #[tokio::test(start_paused = true)]
 async fn older_ones_and_others_are_never_asked_for_tools() -> Tested {
     for banner in ["   ▲ Next.js 15.5.29", "  VITE v8.3.8  ready in 301 ms"] {
-        let world = ready(banner).await?;
+        let world = World::ready(banner).await?;
         let result = check(&world, Routes::None, false).await?;
         assert_eq!((told(&result), result.compiled), (vec![("/", Some(true), Some(200))], Some(true)));
         assert!(names(&result, "only / was looked at") && names(&result, "types:"), "{result:?}");
@@ -75,7 +63,7 @@ async fn older_ones_and_others_are_never_asked_for_tools() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn known_routes_are_asked_for_one_by_one() -> Tested {
-    let world = ready("▲ Next.js 15.5.29").await?;
+    let world = World::ready("▲ Next.js 15.5.29").await?;
     for page in ["app/page.js", "app/a/page.js", "app/b/page.js", "app/c/page.js", "app/d/[id]/page.js"] {
         world.write(page, "");
     }
@@ -94,7 +82,7 @@ async fn known_routes_are_asked_for_one_by_one() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn one_check_asks_for_a_bounded_number_of_paths_of_the_preview() -> Tested {
-    let world = ready("▲ Next.js 15.5.29").await?;
+    let world = World::ready("▲ Next.js 15.5.29").await?;
     for wrong in ["a", "//elsewhere", "/\\elsewhere", "/a\nb"] {
         let refused = check(&world, Routes::Paths(vec![wrong.to_owned()]), false).await;
         assert!(matches!(refused, Err(Error::InvalidInput { .. })), "{wrong}");
@@ -109,7 +97,7 @@ async fn one_check_asks_for_a_bounded_number_of_paths_of_the_preview() -> Tested
 
 #[tokio::test(start_paused = true)]
 async fn the_type_checker_tells_or_says_why_not() -> Tested {
-    let world = ready("▲ Next.js 15.5.29").await?;
+    let world = World::ready("▲ Next.js 15.5.29").await?;
     let ended =
         |exit_code, output: &str| ExecResult { output: output.into(), is_cut: false, exit_code: Some(exit_code) };
     for (code, output, expected) in [
@@ -134,7 +122,7 @@ async fn the_type_checker_tells_or_says_why_not() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn a_container_that_ended_is_not_looked_at() -> Tested {
-    let world = ready("▲ Next.js 16.4.6").await?;
+    let world = World::ready("▲ Next.js 16.4.6").await?;
     world.engine.exit(NAME, 1);
     world.until(Phase::Exited).await?;
     let result = check(&world, Routes::Known, true).await?;

@@ -44,6 +44,18 @@ impl World {
         Self::with(|_| ())
     }
 
+    /// A world whose dev server has said that it is this one, and is ready.
+    pub(super) async fn ready(banner: &str) -> Result<Self, Error> {
+        let world = Self::new();
+        world.start().await?;
+        world.engine.print(NAME, banner);
+        world.engine.print(NAME, " ✓ Ready in 500ms");
+        world.until(Phase::Ready).await?;
+        // It is ready by its answer, maybe before what it printed has been read.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(world)
+    }
+
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("kosuke-service-{}-{number}", std::process::id()));

@@ -15,17 +15,6 @@ async fn verify(world: &World, since: Option<SystemTime>) -> Result<Verdict, Err
     world.service.verify(&id(), request).await
 }
 
-async fn ready(banner: &str) -> Result<World, Error> {
-    let world = World::new();
-    world.start().await?;
-    world.engine.print(NAME, banner);
-    world.engine.print(NAME, " ✓ Ready in 500ms");
-    world.until(Phase::Ready).await?;
-    // It is ready by its answer, maybe before what it printed has been read.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(world)
-}
-
 fn told(verdict: &Verdict) -> Vec<(&'static str, Option<bool>)> {
     verdict.checks.iter().map(|check| (check.name, check.ok)).collect()
 }
@@ -49,7 +38,7 @@ async fn without_a_preview_there_is_nothing_to_verify() {
 
 #[tokio::test(start_paused = true)]
 async fn a_build_after_the_edit_shows_that_it_was_taken_in() -> Tested {
-    let world = ready("▲ Next.js 16.4.6 (Turbopack)").await?;
+    let world = World::ready("▲ Next.js 16.4.6 (Turbopack)").await?;
     world.prober.answer_tool(NextTool::List, json!({ "tools": [{ "name": "get_compilation_issues" }] }));
     world.prober.answer_tool(NextTool::CompilationIssues, json!({ "issues": [] }));
     world.write("app/page.js", "");
@@ -65,7 +54,7 @@ async fn a_build_after_the_edit_shows_that_it_was_taken_in() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn what_nothing_tells_is_not_told() -> Tested {
-    let world = ready("  VITE v8.3.8  ready in 301 ms").await?;
+    let world = World::ready("  VITE v8.3.8  ready in 301 ms").await?;
     world.write("src/App.jsx", "");
     let before = world.prober.asked().len();
     let verdict = verify(&world, None).await?;
@@ -79,7 +68,7 @@ async fn what_nothing_tells_is_not_told() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn modules_that_vite_sent_anew_are_asked_for() -> Tested {
-    let world = ready("  VITE v8.3.8  ready in 301 ms").await?;
+    let world = World::ready("  VITE v8.3.8  ready in 301 ms").await?;
     world.write("src/App.jsx", "");
     let lines = ["6:10:49 PM [vite] (client) hmr update /src/App.jsx"];
     world.prober.answer("/src/App.jsx", Answer::Status(200));
@@ -94,7 +83,7 @@ async fn modules_that_vite_sent_anew_are_asked_for() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_fails_is_not_verified() -> Tested {
-    let world = ready("▲ Next.js 15.5.29").await?;
+    let world = World::ready("▲ Next.js 15.5.29").await?;
     world.write("app/page.js", "");
     world.prober.answer("/", Answer::Status(500));
     let lines = [" ⨯ ./app/page.js:2:23", "Error: Expected '>', got ';'", "> 2 |   return <h1>Hello</h1;", ""];
@@ -108,7 +97,7 @@ async fn a_page_that_fails_is_not_verified() -> Tested {
 
 #[tokio::test(start_paused = true)]
 async fn paths_lead_nowhere_else_and_what_does_not_run_is_not_asked() -> Tested {
-    let world = ready("▲ Next.js 15.5.29").await?;
+    let world = World::ready("▲ Next.js 15.5.29").await?;
     let away = VerifyRequest { since: None, path: "//x".to_owned(), timeout: Duration::from_secs(1) };
     assert!(matches!(world.service.verify(&id(), away).await, Err(Error::InvalidInput { .. })));
     let address = world.service.page_address(&id(), "/").await?;
