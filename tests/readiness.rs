@@ -552,3 +552,12 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn of_the_exceptions_that_nobody_marked_the_last_one_counts_at_the_end() {
+    let text = "TypeError: one\n    at f (/app/a.js:1:1)\nit goes on\nTypeError: two\n    at g (/app/b.js:2:2)\n";
+    let mut readiness = read(text);
+    assert!(!readiness.has_error());
+    readiness.ended();
+    assert_eq!(readiness.errors().iter().map(place).collect::<Vec<_>>(), ["runtime b.js:2:2"]);
+}

@@ -111,9 +111,9 @@ impl BrowserErrors {
         self.errors.retain(|error| error.page.as_deref() != Some(page) || error.last_at > before);
     }
 
-    /// These of the files were edited since, and the browser has what came of it.
-    pub fn edited(&mut self, is_edited: impl Fn(&str, SystemTime) -> bool) {
-        self.errors.retain(|error| !error.file.as_ref().is_some_and(|file| is_edited(file, error.last_at)));
+    /// These files were edited since, and the browser has what came of it.
+    pub fn edited(&mut self, files: &[String]) {
+        self.errors.retain(|error| !error.file.as_ref().is_some_and(|file| files.contains(file)));
     }
 
     /// What the open pages show, each with its path, as the server answered at `at`. What they do not show any more ends;
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(left(&|errors| errors.loaded("/cart", now)), "abc");
         assert_eq!(left(&|errors| errors.loaded("/", later)), "abc");
         assert_eq!(left(&BrowserErrors::reloaded), "");
-        assert_eq!(left(&|errors| errors.edited(|file, _| file == "src/App.jsx")), "ac");
+        assert_eq!(left(&|errors| errors.edited(&["src/App.jsx".to_owned()])), "ac");
         let shown = vec![("/cart".to_owned(), report("d", None)), ("/".to_owned(), report("b", Some("src/App.jsx")))];
         assert_eq!(left(&|errors| errors.shown(shown.clone(), later)), "bd");
         assert_eq!(left(&|errors| errors.shown(Vec::new(), later)), "");

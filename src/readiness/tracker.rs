@@ -118,10 +118,7 @@ impl Readiness {
             Signal::Updated(path) => self.updated(path.as_deref()),
             // What is told after a build failed is why.
             Signal::Error(error, cleared_by) if self.build_failed && cleared_by.is_of_a_build() => {
-                self.error(error, ClearedBy::Rebuilt);
-                if let Some(clearance) = self.clearances.last_mut() {
-                    clearance.loose = true;
-                }
+                self.error_of(error, ClearedBy::Rebuilt, true);
             }
             // The other stream may tell of the crash first.
             Signal::Error(error, ClearedBy::Unconfirmed) if self.crashed => self.error(error, ClearedBy::Answer),
@@ -198,8 +195,9 @@ impl Readiness {
         self.clearances.iter().any(awaits)
     }
 
-    /// The process ended. What it said last counts.
+    /// The process ended. The last exception counts, and none of those that it lived on after.
     pub fn ended(&mut self) {
+        self.unconfirmed.drain(..self.unconfirmed.len().saturating_sub(1));
         self.confirm(ClearedBy::Answer);
     }
 
@@ -385,6 +383,10 @@ impl Readiness {
     }
 
     fn error(&mut self, error: CompileError, cleared_by: ClearedBy) {
+        self.error_of(error, cleared_by, false);
+    }
+
+    fn error_of(&mut self, error: CompileError, cleared_by: ClearedBy, loose: bool) {
         self.events += 1;
         let (at, round, checks) = (self.events, self.round, self.checks);
         let within = error.file.as_deref().filter(|file| !file.starts_with(['.', '/']));
@@ -407,7 +409,7 @@ impl Readiness {
             checks,
             summary: false,
             unserved: false,
-            loose: false,
+            loose,
             task: self.task,
             edited: 0,
         };

@@ -172,7 +172,7 @@ impl Monitor {
         }
         if signals.contains(&Signal::Refreshed) {
             let edited = project.edited(run.state().browser.all()).await;
-            run.modify(|state| state.browser.edited(|file, _| edited.iter().any(|known| known == file)));
+            run.modify(|state| state.browser.edited(&edited));
         }
         run.record_signals(project.correct(signals).await, self.answers_count);
     }
