@@ -2,10 +2,12 @@
 //!
 //! - `lines.rs` splits bytes into lines without escape sequences.
 //! - `labels.rs` takes away what runners of several tasks put before each line.
+//! - `boxes.rs` takes away the boxes that some tools draw.
 //! - `stacks/` has a file for each dev server: its words, rules and reports. `stack.rs`, `line.rs` and `format.rs` are
 //!   what these files are made of. `tables.rs` joins all stacks and reads a line.
 //! - `report/` collects the lines about one error and reads the error from them.
 //! - `classifier.rs` turns all of it into signals.
+//! - `browser.rs` has what is told of browsers; `telling.rs` the line to quote at an end; `advice.rs` what to install.
 //! - `tracker.rs` has [`Readiness`]: what signals and answers add up to.
 
 mod advice;
