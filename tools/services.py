@@ -46,8 +46,8 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _engine(path: str, host: str | None = None) -> Any:
-    """The JSON that the engine at host, else at DOCKER_HOST, answers; raises OSError where none does."""
+def _engine(path: str, host: str | None = None, method: str = "GET") -> Any:
+    """The JSON that the engine at host, else at DOCKER_HOST, answers, if any; raises OSError where none does."""
     host = host or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     scheme, _, rest = host.partition("://")
     if scheme == "unix":
@@ -57,8 +57,8 @@ def _engine(path: str, host: str | None = None) -> Any:
     else:
         stop(f"DOCKER_HOST={host}: only unix:// and plain tcp:// are known here")
     with contextlib.closing(connection):
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        connection.request(method, path)
+        return json.loads(connection.getresponse().read() or "null")
 
 
 def answers(host: str | None = None) -> bool:
@@ -119,6 +119,19 @@ def _remove_stale_pid_file() -> None:
             file.unlink()
 
 
+def _remove_leftovers() -> None:
+    """Takes away what killed test runs left on this engine: enough of their networks leave no addresses for new ones.
+
+    Only on an engine that was started just now: on another one a test run may be going on.
+    """
+    for container in _engine("/containers/json?all=1"):
+        if any(name.startswith("/kt-") for name in container["Names"]):
+            _engine(f"/containers/{container['Id']}?force=1&v=1", method="DELETE")
+    for network in _engine("/networks"):
+        if network["Name"].startswith(("kosuke-test-", "kt-")):
+            _engine(f"/networks/{network['Id']}", method="DELETE")
+
+
 @contextlib.contextmanager
 def docker() -> Iterator[None]:
     """A Docker Engine for as long as this lasts."""
@@ -141,6 +154,7 @@ def docker() -> Iterator[None]:
         daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)
     try:
         wait_for(answers, lambda: daemon.poll() is not None, f"dockerd did not start; see {log}")
+        _remove_leftovers()
         yield
     finally:
         daemon.send_signal(signal.SIGTERM)

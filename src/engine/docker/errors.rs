@@ -24,11 +24,16 @@ pub(super) fn translate(error: BollardError) -> EngineError {
 /// What the engine answered with a status of 400 or above.
 fn refusal(status: u16, words: String) -> EngineError {
     let held = ["address already in use", "port is already allocated"];
+    let pools = ["available, non-overlapping IPv4 address pool", "address pools have been fully subnetted"];
     let missing_source = "bind source path does not exist: ";
     if words.contains("all ports are allocated") {
         EngineError::PortsExhausted(words)
     } else if held.iter().any(|text| words.contains(text)) {
         EngineError::PortHeld { port: held_port(&words), words }
+    } else if pools.iter().any(|text| words.contains(text)) {
+        let fix =
+            "remove networks that nothing uses (docker network prune), or give the engine more default-address-pools";
+        EngineError::Refused(format!("{words}: {fix}"))
     } else if words.contains("is ambiguous") {
         EngineError::NetworkAmbiguous(words)
     } else if let Some((_, path)) = words.split_once(missing_source) {
@@ -158,6 +163,17 @@ mod tests {
         let bind = "Bind for 127.0.0.1:3002 failed: port is already allocated";
         assert!(matches!(refused(500, bind), EngineError::PortHeld { port: Some(3002), .. }));
         assert!(matches!(refused(500, "address already in use"), EngineError::PortHeld { port: None, .. }));
+    }
+
+    #[test]
+    fn no_address_left_is_told_with_the_fix() {
+        for (status, words) in [
+            (404, "could not find an available, non-overlapping IPv4 address pool among the defaults to assign"),
+            (500, "all predefined address pools have been fully subnetted"),
+        ] {
+            let told = refused(status, words).to_string();
+            assert!(told.contains(words) && told.contains("docker network prune"), "{told}");
+        }
     }
 
     #[test]
