@@ -84,15 +84,15 @@ impl Reports {
     /// Reads a line of one stream.
     fn line(&mut self, patterns: &Patterns, stream: usize, line: &[u8], sink: &mut impl FnMut(Signal)) {
         // Code and stack traces of an open report quote anything, and no server indents its own lines that far.
-        let continues = |line: &[u8]| line.starts_with(b"    ") || is_frame(line);
+        let alone = self.labels.count() == 0 && !self.boxes[stream].is_open();
         if let Some(report) = &mut self.open[stream]
-            && self.labels.is_empty()
-            && !self.boxes[stream].is_open()
-            && continues(line)
+            && alone
+            && is_frame(line)
         {
             report.push_frame(line);
             return;
         }
+        let printed = line;
         let (label, line) = self.labels.strip(line, self.open[stream].is_some());
         let line = self.boxes[stream].strip(line);
         let slot = 2 * label + stream;
@@ -100,7 +100,7 @@ impl Reports {
             if self.boxes[stream].is_open() && is_wrapped(line) && report.rejoin(line) {
                 return;
             }
-            if continues(line) {
+            if (!alone || line.len() < printed.len()) && is_frame(line) {
                 report.push_frame(line);
                 return;
             }
@@ -173,7 +173,7 @@ impl Reports {
     }
 
     fn close_all(&mut self, sink: &mut impl FnMut(Signal)) {
-        for slot in 0..SLOTS {
+        for slot in 0..2 * (self.labels.count() + 1) {
             self.close(slot, sink);
         }
     }

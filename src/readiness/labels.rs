@@ -16,9 +16,9 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// Whether no label is known.
-    pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
+    /// How many labels are known.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
     }
 
     /// Which task the line is of, and the line without its label. Zero: none that is known. `in_report`: an open report of no

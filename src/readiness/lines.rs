@@ -148,6 +148,12 @@ impl LineSplitter {
 fn printable(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let mut at = 0;
+    // Most lines are plain, and many are long. The compiler makes one comparison of these.
+    while let Some(many) = bytes[at..].first_chunk::<16>()
+        && many.iter().fold(true, |plain, byte| plain & (*byte >= 0x20))
+    {
+        at += 16;
+    }
     while let Some(eight) = bytes[at..].first_chunk() {
         let eight = u64::from_le_bytes(*eight);
         // https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord

@@ -94,20 +94,33 @@ impl Finder {
     /// The groups that the text contains a word of, one bit for each.
     pub(super) fn find(&self, text: &[u8]) -> u128 {
         let mut found = 0;
-        let mut look = |a: u8, b: u8, c: u8, d: u8, at: usize| {
+        let heads = |a: u8, b: u8, c: u8, d: u8| {
             let [first, second, third, fourth] = &self.heads;
-            let heads = first[usize::from(a)] & second[usize::from(b)] & third[usize::from(c)] & fourth[usize::from(d)];
+            first[usize::from(a)] & second[usize::from(b)] & third[usize::from(c)] & fourth[usize::from(d)]
+        };
+        let mut look = |heads: u64, at: usize| {
             if heads != 0 {
                 found |= self.groups(heads, &text[at..]);
             }
         };
-        for (at, head) in text.windows(HEAD).enumerate() {
+        let mut start = 0;
+        // Five heads at a time: nearly all are of no word.
+        while let Some(&[a, b, c, d, e, f, g, h]) = text[start..].first_chunk() {
+            let five = [heads(a, b, c, d), heads(b, c, d, e), heads(c, d, e, f), heads(d, e, f, g), heads(e, f, g, h)];
+            if five.into_iter().fold(0, |any, heads| any | heads) != 0 {
+                for (at, heads) in five.into_iter().enumerate() {
+                    look(heads, start + at);
+                }
+            }
+            start += five.len();
+        }
+        for (at, head) in text[start..].windows(HEAD).enumerate() {
             if let &[a, b, c, d] = head {
-                look(a, b, c, d, at);
+                look(heads(a, b, c, d), start + at);
             }
         }
         if let &[.., a, b, c] = text {
-            look(a, b, c, 0, text.len() - 3);
+            look(heads(a, b, c, 0), text.len() - 3);
         }
         found
     }
@@ -120,7 +133,9 @@ impl Finder {
         while heads != 0 {
             let mut at = self.first[heads.trailing_zeros() as usize];
             while let Some(word) = self.words.get(usize::from(at)) {
-                if text.starts_with(word.text.as_bytes()) {
+                // The head was compared. What is left is short: a call to compare it takes longer.
+                let rest = word.text.as_bytes().iter().enumerate().skip(HEAD);
+                if rest.into_iter().all(|(at, byte)| text.get(at) == Some(byte)) {
                     groups |= word.groups;
                 }
                 at = word.next;
@@ -153,25 +168,35 @@ const fn is_same(one: &str, other: &str) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// Words that a text may start with. Most texts start with none, and their first byte shows it.
+/// Words that a text may start with. Most texts start with none, and their first two bytes show it.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     words: &'static [&'static str],
     /// For each byte, the words that begin with it, a bit for each.
     first: [u128; 256],
+    /// For each byte, the words that have it next. A word of one byte takes any.
+    second: [u128; 256],
 }
 
 impl Prefixes {
     /// Takes at most 128 words.
     pub(super) const fn new(words: &'static [&'static str]) -> Self {
         assert!(words.len() <= 128, "a word needs a bit");
-        let mut first = [0; 256];
+        let (mut first, mut second) = ([0; 256], [0; 256]);
         let mut at = 0;
         while at < words.len() {
-            first[words[at].as_bytes()[0] as usize] |= 1 << at;
+            let word = words[at].as_bytes();
+            first[word[0] as usize] |= 1 << at;
+            let mut byte = 0;
+            while byte < 256 {
+                if word.len() == 1 || word[1] as usize == byte {
+                    second[byte] |= 1 << at;
+                }
+                byte += 1;
+            }
             at += 1;
         }
-        Self { words, first }
+        Self { words, first, second }
     }
 
     /// The text after the first of the words that it starts with.
@@ -186,7 +211,8 @@ impl Prefixes {
 
     #[inline]
     fn find(&self, text: &[u8]) -> Option<&'static str> {
-        let mut left = self.first[usize::from(*text.first()?)];
+        let (first, second) = (*text.first()?, text.get(1).copied().unwrap_or_default());
+        let mut left = self.first[usize::from(first)] & self.second[usize::from(second)];
         while left != 0 {
             let word = self.words[left.trailing_zeros() as usize];
             if text.starts_with(word.as_bytes()) {

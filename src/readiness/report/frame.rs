@@ -6,10 +6,18 @@ use super::super::words::Prefixes;
 static BARS: Prefixes = Prefixes::new(&["|", "│", "┃"]);
 static CALLS: Prefixes = Prefixes::new(&[": ", "at ", "⁃ "]);
 
-/// Whether the line is one of a frame of code, or of a stack trace. It may quote anything.
+/// Whether the line of an open report is one of a frame of code, or of a stack trace. It may quote anything.
 #[inline]
 pub(in super::super) fn is_frame(line: &[u8]) -> bool {
+    // No server indents its own lines that far.
+    if line.starts_with(b"    ") {
+        return true;
+    }
     let text = line.trim_ascii_start();
+    match text.first() {
+        Some(b'>' | b'|' | b':' | b'a' | b'0'..=b'9' | 0xe2) => {}
+        _ => return false,
+    }
     let rest = text.strip_prefix(b">").unwrap_or(text).trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest = rest[digits..].trim_ascii_start();

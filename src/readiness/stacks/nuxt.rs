@@ -11,7 +11,7 @@ groups! {
     Word, WORDS:
     Error = "ERROR",
     Built = "uilt in ",
-    Update = "hmr update" | "page reload",
+    Update = "hmr update" | "age reload",
 }
 
 pub(super) const STACK: Stack = Stack {

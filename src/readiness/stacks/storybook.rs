@@ -9,7 +9,7 @@ use super::vite;
 groups! {
     Word, WORDS:
     Index = "Unable to index ",
-    Vite = "rror: " | "hmr update " | "page reload ",
+    Vite = "rror: " | "hmr update " | "age reload ",
 }
 
 pub(super) const STACK: Stack = Stack {

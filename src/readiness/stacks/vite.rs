@@ -8,12 +8,11 @@ use super::super::signal::ClearedBy;
 use super::super::stack::{Groups, ReportWords, Rule, Stack, groups};
 use super::shared::reports::{CONFIG, PAGE};
 use crate::preview::{CompileError, ErrorKind};
-use memchr::memmem;
 
 groups! {
     Word, WORDS:
     Tag = "[vite] ",
-    Other = "rror: " | "hmr update " | "page reload ",
+    Other = "rror: " | "hmr update " | "age reload ",
     Failed = "ailed",
     Scan = "Failed to run dependency scan" | "Failed to scan for dependencies",
     Esbuild = "✘",
@@ -137,7 +136,8 @@ fn is_of_tests(importers: &str) -> bool {
 
 /// The scan lists imports that lead nowhere: `  name (imported by /app/src/App.jsx)`.
 fn unresolved(report: &str) -> Option<Vec<CompileError>> {
-    memmem::find(report.as_bytes(), b"dependencies are imported but could not be resolved")?;
+    let heading = "dependencies are imported but could not be resolved:";
+    report.lines().take(2).find(|line| line.ends_with(heading))?;
     let errors = report.lines().filter_map(|line| {
         let (name, importers) = line.trim().split_once(" (imported by ")?;
         // The dev server does not serve the tests.

@@ -13,22 +13,14 @@ groups! {
     Built = "uilt in ",
     Complete = "generation complete",
     Bundled = "undled ",
-    Rebuilt = "success ",
-    Building = "building",
+    Building = "ilding",
 }
 
 pub(in super::super) const STACK: Stack = Stack {
     words: WORDS,
     errors: Some(Rule { groups: Word::bits(&[Word::Failed, Word::Compiled, Word::Problem]), read: failed }),
     progress: Some(Rule {
-        groups: Word::bits(&[
-            Word::Compiled,
-            Word::Built,
-            Word::Complete,
-            Word::Bundled,
-            Word::Rebuilt,
-            Word::Building,
-        ]),
+        groups: Word::bits(&[Word::Compiled, Word::Built, Word::Complete, Word::Bundled, Word::Building]),
         read: built,
     }),
     ..Stack::DEFAULT
@@ -85,7 +77,7 @@ fn built<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
         || says_built(text, words)
         || words.has(Word::Complete) && text.starts_with("Application bundle generation complete")
         || words.after(Word::Bundled, text).is_some_and(starts_with_digit)
-        || words.has(Word::Rebuilt)
+        || words.has(Word::Building)
             && (text.starts_with("success Re-building") || text.starts_with("success Building dev"));
     if built {
         return Some(Marker::Rebuilt);

@@ -17,13 +17,14 @@ groups! {
     NotFound = "ot found",
     MissingScript = "issing script: ",
     ScriptNotFound = "cript not found ",
-    Command = "error Command \"",
-    PackageJson = "package.json",
+    Command = "rror Command \"",
+    PackageJson = "ckage.json",
     Option = "nknown option" | "nknown argument",
     Watchers = "ENOSPC",
     Blocked = "locked request",
     Node = "Node.js ",
-    Named = "rror",
+    OldModule = "'node:" | "uilt-in module: node:",
+    NotWritable = "EACCES" | "EROFS",
     Fatal = "ERROR",
 }
 
@@ -41,7 +42,8 @@ const ALL: u64 = Word::bits(&[
     Word::Watchers,
     Word::Blocked,
     Word::Node,
-    Word::Named,
+    Word::OldModule,
+    Word::NotWritable,
     Word::Fatal,
 ]);
 
@@ -100,7 +102,7 @@ fn problem(text: &str, words: Groups) -> Option<Problem> {
     if words.has(Word::Node) && wants_newer_node(text) {
         return Some(Problem::OldNode(excerpt::message(without_passwords(text))));
     }
-    words.has(Word::Named).then(|| exception(text))?
+    words.any([Word::OldModule, Word::NotWritable]).then(|| exception(text))?
 }
 
 /// An exception that says what the environment lacks.
