@@ -150,7 +150,7 @@ fn printable(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Most lines are plain, and many are long. The compiler makes one comparison of these.
     while let Some(many) = bytes[at..].first_chunk::<16>()
-        && many.iter().fold(true, |plain, byte| plain & (*byte >= 0x20))
+        && many.iter().fold(u8::MAX, |least, byte| least.min(*byte)) >= 0x20
     {
         at += 16;
     }
