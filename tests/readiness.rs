@@ -51,6 +51,26 @@ fn read(text: &str) -> Readiness {
     readiness(signals(&[(false, text.as_bytes())]))
 }
 
+#[test]
+fn an_answer_that_is_as_before_changes_nothing() {
+    let mut found = 0;
+    for log in logs().values() {
+        let mut readiness = Readiness::default();
+        for signal in signals(&[(false, log)]) {
+            readiness.signal(signal);
+            for status in [200, 404, 500] {
+                let mut answered = readiness.clone();
+                answered.answer(status, readiness.mark());
+                let as_before = readiness.is_answered_as_before(status);
+                assert!(!as_before || answered == readiness);
+                found += usize::from(as_before);
+            }
+            readiness.answer(200, readiness.mark());
+        }
+    }
+    assert!(found > 100);
+}
+
 /// Every error that was ever told, each once, as `kind file:line:column`.
 fn told(log: &[u8]) -> Vec<String> {
     let mut readiness = Readiness::default();

@@ -1,7 +1,7 @@
 """The native half of `kosuke_docker`."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 __all__ = [
     "Core",
@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 __version__: str
+
+_Status: TypeAlias = tuple[bool, str | None, bool, bool]
 
 @final
 class Core:
@@ -74,8 +76,10 @@ class Core:
         """Removes what killed processes left behind, as JSON."""
     def stop_all(self) -> Awaitable[None]:
         """Stops every preview of the owner."""
-    def get(self, project_id: object, name: str, call: HookCall | None = None) -> Awaitable[bytes]:
-        """The preview as JSON, `null` when there is none."""
+    def get(self, project_id: object, name: str, call: HookCall | None = None) -> bytes | Awaitable[bytes]:
+        """The preview as JSON, `null` when there is none: at once where it is known, and there is no `call`."""
+    def status(self, project_id: object, name: str, call: HookCall | None = None) -> _Status | Awaitable[_Status]:
+        """Whether it runs, its URL, whether it is compiled, and whether it responds: as `get`."""
     def previews(self) -> Awaitable[bytes]:
         """The owner's previews as JSON."""
     def check(

@@ -49,7 +49,7 @@ class Attachment:
 
     def usable(self) -> bool:
         """Whether it is open and was made in this process."""
-        return not self.forked() and not self.core.closed
+        return self.pid == os.getpid() and not self.core.closed
 
 
 _Key = tuple[bytes, str, int]

@@ -20,10 +20,12 @@ class Containers(MutableMapping[int, ContainerInfo]):
 
     def flush(self) -> None:
         """Writes what callers changed on the values since the last read into the core's cache."""
+        if not self._infos:
+            return
         changed = {
             project_id: dict(info)
             for project_id, info in list(self._infos.items())
-            if dict(info) != self._synced.get(project_id)
+            if vars(info) != self._synced.get(project_id)
         }
         if changed:
             current = {project_id: values["container_id"] for project_id, values in self._read().items()}

@@ -10,7 +10,7 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -50,6 +50,8 @@ ProgressHandler = Callable[[PullProgress], Awaitable[None] | None]
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that ``aclose`` waits for tasks that are ending."""
+_AT_ONCE = 64
+"""Answers that are given at once before the loop gets a turn."""
 _PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
 _PREVIEWS = TypeAdapter(list[Preview])
 _ORPHANS = TypeAdapter(list[OrphanDatabase])
@@ -135,6 +137,7 @@ class DockerService:
         self._attachment: _cores.Attachment | None = None
         self._sharing = _Sharing.ALL
         self._browser: Browser | None = None
+        self._at_once = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.CONTAINER_NAME_PREFIX}*>"
@@ -350,8 +353,8 @@ class DockerService:
             ImageNotFoundError: It is missing and cannot be pulled; ``engine_message`` has the registry's words.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
-        core = self._attach().core
-        await self._run(None, core.ensure_image, _arguments.handler(on_progress))
+        ensure: Callable[[HookCall | None], Awaitable[None] | None] = self._attach().core.ensure_image
+        await self._run(None, ensure, _arguments.handler(on_progress))
 
     async def is_container_running(self, project_id: int) -> bool:
         """Whether a project's container runs. The app is not asked.
@@ -490,15 +493,10 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
                 nothing was known before.
         """
-        preview = await self.get_preview(project_id)
-        if preview is None or not preview.running:
-            return PreviewStatus(running=False, url=None, compilation_complete=False, is_responding=False)
-        return PreviewStatus(
-            running=True,
-            url=preview.url,
-            compilation_complete=preview.compilation_complete,
-            is_responding=preview.is_responding,
-        )
+        core, name = self._attach().core, self._get_container_name(project_id)
+        told = await self._run(project_id, lambda call: core.status(project_id, name, call))
+        running, url, compiled, responds = told
+        return PreviewStatus(running=running, url=url, compilation_complete=compiled, is_responding=responds)
 
     async def get_preview(self, project_id: int) -> Preview | None:
         """All that is known about a project's preview, None when it has no container and none is being made.
@@ -507,8 +505,7 @@ class DockerService:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses, and
                 nothing was known before.
         """
-        core = self._attach().core
-        name = self._get_container_name(project_id)
+        core, name = self._attach().core, self._get_container_name(project_id)
         return _PREVIEW.validate_json(await self._run(project_id, lambda call: core.get(project_id, name, call)))
 
     async def list_previews(self) -> list[Preview]:
@@ -716,11 +713,17 @@ class DockerService:
 
     def _replaced(self) -> list[str]:
         """The names of the hooks that were replaced."""
-        return [name for name in _NATIVE if getattr(type(self), name) is not _NATIVE[name]] + self._replaced_here()
+        return self._replaced_by_class() + self._replaced_here()
+
+    def _replaced_by_class(self) -> list[str]:
+        """The names of those that this object's class replaced."""
+        cls = type(self)
+        return [name for name, native in _NATIVE.items() if getattr(cls, name) is not native]
 
     def _replaced_here(self) -> list[str]:
         """The names of the hooks that were replaced on this object, and not by its class."""
-        names = [name for name in _NATIVE if name in self.__dict__]
+        own = vars(self)
+        names = [] if _NATIVE.keys().isdisjoint(own) else [name for name in _NATIVE if name in own]
         environment = self.environment_service
         if type(environment) is not EnvironmentService or "prepare_container_environment" in vars(environment):
             names.append("_prepare_container_environment")
@@ -730,12 +733,13 @@ class DockerService:
 
     def _sharing_now(self) -> _Sharing:
         """With which services the core may be shared: hooks and names of containers have to be the same."""
-        here = "_get_container_name" in self.__dict__
+        here = "_get_container_name" in vars(self)
         prefix = self._settings.preview_container_name_prefix != self.CONTAINER_NAME_PREFIX
         if self._client is not None or here or prefix or self._replaced_here():
             return _Sharing.NONE
-        named = type(self)._get_container_name is not _GET_CONTAINER_NAME
-        return _Sharing.CLASS if named or self._replaced() else _Sharing.ALL
+        cls = type(self)
+        named = cls._get_container_name is not _GET_CONTAINER_NAME
+        return _Sharing.CLASS if named or self._replaced_by_class() else _Sharing.ALL
 
     def _attach(self) -> _cores.Attachment:
         sharing = self._sharing_now()
@@ -764,19 +768,26 @@ class DockerService:
     async def _run(
         self,
         project_id: int | None,
-        begin: Callable[[HookCall | None], Awaitable[T]],
+        begin: Callable[[HookCall | None], Awaitable[T] | T],
         on_progress: ProgressHandler | None = None,
     ) -> T:
         """Runs a call of the core, answering on this loop for the hooks that are replaced."""
-        replaced = self._replaced()
+        replaced = [] if self._sharing is _Sharing.ALL else self._replaced()
         if self._client is not None:
             replaced.append("_get_random_port")
         if on_progress is not None:
             replaced.append("on_progress")
         if not replaced:
-            return await begin(None)
+            told = begin(None)
+            if isinstance(told, Awaitable):
+                return cast("T", await told)
+            # Who asks again and again without a pause must not keep the loop from all others.
+            self._at_once += 1
+            if self._at_once % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            return told
         call = HookCall(replaced)
-        result = asyncio.ensure_future(begin(call))
+        result = asyncio.ensure_future(cast("Awaitable[T]", begin(call)))
         raised: Exception | None = None
         try:
             while (question := await call.next()) is not None:

@@ -19,13 +19,15 @@ pub struct ProbeTarget {
     pub https: bool,
     /// Whether a script is asked for. A page in its place is no answer: Vite gives its document for what it does not know.
     pub script: bool,
+    /// Whether the connection is kept for a moment: the next request comes soon.
+    pub keep: bool,
 }
 
 impl ProbeTarget {
     /// A path at an endpoint.
     #[must_use]
     pub fn new(endpoint: Endpoint, path: &str) -> Self {
-        Self { endpoint, path: path.to_owned(), https: false, script: false }
+        Self { endpoint, path: path.to_owned(), https: false, script: false, keep: false }
     }
 
     /// A path on the host and port of a URL; None: it is not `http://host:port`.

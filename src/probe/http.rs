@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION};
+use reqwest::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
@@ -16,6 +16,11 @@ use super::api::{Answer, ProbeTarget, Prober};
 use super::next_tools::{NextTool, NoToolAnswer, PATH};
 use crate::tls::EncryptOnly;
 
+/// How long a connection waits for the next request. Node.js and its kin close theirs after five seconds.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+/// A body is read to its end to keep the connection, where it is no longer and comes no later than this.
+const MAX_REST: u64 = 64 * 1024;
+const REST_TIMEOUT: Duration = Duration::from_millis(50);
 const MAX_REDIRECTS: usize = 10;
 const NOT_FOUND: u16 = 404;
 /// Bytes of a refusal's page that are read.
@@ -38,8 +43,8 @@ impl HttpProber {
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
-            // A kept connection would hold a slot of a dev server for nothing, and break when the app restarts.
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(KEPT_FOR)
             .tls_backend_preconfigured(any_certificate()?)
             .user_agent(concat!("kosuke-docker/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -47,11 +52,16 @@ impl HttpProber {
         Ok(Self { client })
     }
 
-    async fn follow(&self, mut url: Url, host: &str, script: bool) -> Result<u16, reqwest::Error> {
+    async fn follow(&self, mut url: Url, host: &str, script: bool, keep: bool) -> Result<u16, reqwest::Error> {
         let origin = url.clone();
         let mut status = 0;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.client.get(url.clone()).header(HOST, host).send().await?;
+            let mut request = self.client.get(url.clone()).header(HOST, host);
+            if !keep {
+                // A kept connection would hold a slot of a dev server for nothing.
+                request = request.header(CONNECTION, "close");
+            }
+            let mut response = request.send().await?;
             status = response.status().as_u16();
             let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             if script && status == 200 && kind.is_some_and(|kind| kind.starts_with("text/html")) {
@@ -60,6 +70,7 @@ impl HttpProber {
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match location.filter(|_| response.status().is_redirection()).and_then(|to| redirect(&origin, &url, to)) {
                 Some(next) => url = next,
+                None if keep => return Ok(rest_of(&mut response, status).await),
                 None => break,
             }
         }
@@ -79,7 +90,14 @@ impl Prober for HttpProber {
         }
         // Dev servers refuse host names that they do not know; every one knows localhost.
         let host = format!("localhost:{}", target.endpoint.port);
-        match tokio::time::timeout(timeout, self.follow(url, &host, target.script)).await {
+        let ask = async {
+            match self.follow(url.clone(), &host, target.script, target.keep).await {
+                // The app may have restarted: then the connection that was kept is of the one before.
+                Err(error) if target.keep && !error.is_connect() => self.follow(url, &host, target.script, false).await,
+                told => told,
+            }
+        };
+        match tokio::time::timeout(timeout, ask).await {
             Ok(Ok(status)) => Answer::Status(status),
             Ok(Err(_)) => Answer::NoServer,
             Err(_) => Answer::TooLate,
@@ -140,6 +158,16 @@ async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, reqwes
     Ok(body)
 }
 
+/// The status, after the rest of a short answer was read: its connection can be used again then.
+async fn rest_of(response: &mut Response, status: u16) -> u16 {
+    if response.content_length().is_some_and(|length| length <= MAX_REST) {
+        let rest = async { while response.chunk().await.ok().flatten().is_some() {} };
+        // Too late: the connection is closed, and the status holds.
+        drop(tokio::time::timeout(REST_TIMEOUT, rest).await);
+    }
+    status
+}
+
 /// TLS for dev servers, which sign their certificates themselves.
 fn any_certificate() -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
@@ -165,6 +193,7 @@ fn redirect(origin: &Url, current: &Url, location: &str) -> Option<Url> {
 mod tests {
     use super::*;
     use crate::preview::Endpoint;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -219,6 +248,44 @@ mod tests {
         assert_eq!(ask(port, "/hang").await?, Answer::TooLate);
         let unused = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         assert_eq!(ask(unused, "/").await?, Answer::NoServer);
+        Ok(())
+    }
+
+    /// A server that keeps connections, for so many requests each, and tells how many it took.
+    async fn keeping(requests: usize) -> Result<(u16, Arc<AtomicUsize>), std::io::Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (port, connections) = (listener.local_addr()?.port(), Arc::new(AtomicUsize::new(0)));
+        let taken = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                taken.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 4096];
+                    for _ in 0..requests {
+                        if !matches!(socket.read(&mut buffer).await, Ok(1..)) {
+                            return;
+                        }
+                        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nup").await;
+                    }
+                });
+            }
+        });
+        Ok((port, connections))
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_who_is_asked_often() -> Result<(), Box<dyn std::error::Error>> {
+        // The last: a server that closes each connection after one answer, without a word.
+        for (keep, requests, expected) in [(true, usize::MAX, 1), (false, usize::MAX, 3), (true, 1, 3)] {
+            let (port, connections) = keeping(requests).await?;
+            let endpoint = Endpoint { host: "127.0.0.1".into(), port };
+            let target = ProbeTarget { keep, ..ProbeTarget::new(endpoint, "/") };
+            let prober = HttpProber::new()?;
+            for _ in 0..3 {
+                assert_eq!(prober.ask(&target, Duration::from_secs(5)).await, Answer::Status(200));
+            }
+            assert_eq!(connections.load(Ordering::Relaxed), expected, "{keep} {requests}");
+        }
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 //! and with references that outlive the answer; a burst of a thousand calls had hundreds of threads.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
@@ -13,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use tokio_util::sync::CancellationToken;
 
+use super::delivery::Answer;
 use super::runtime::{call_began, call_is_over, hand_over, handle};
-use crate::lock::lock;
 
 /// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
 pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
@@ -37,12 +36,32 @@ where
         let result = match future.await {
             Ok(Some(result)) => Some(result),
             Ok(None) => None,
-            Err(_) => Some(Err(PyRuntimeError::new_err("kosuke_docker panicked: this is a bug, please report it"))),
+            Err(_) => Some(Err(panicked())),
         };
         // Also without a result: what it holds of Python has to be dropped there.
-        hand_over(Box::new(move || Python::attach(|py| waiting.answer(py, result))));
+        hand_over(Box::new(move |py| waiting.answer(py, result)));
     });
     Ok(awaited)
+}
+
+/// What a future gives, where it gives it at once: nobody has to be woken then. Else the future, to be awaited.
+pub(super) fn at_once<F, T>(future: F) -> PyResult<Result<T, impl Future<Output = PyResult<T>> + Send + 'static>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let runtime = handle()?;
+    let _entered = runtime.enter();
+    let mut future =
+        Box::pin(AssertUnwindSafe(future).catch_unwind().map(|result| result.unwrap_or_else(|_| Err(panicked()))));
+    match future.as_mut().now_or_never() {
+        Some(result) => result.map(Ok),
+        None => Ok(Err(future)),
+    }
+}
+
+fn panicked() -> PyErr {
+    PyRuntimeError::new_err("kosuke_docker panicked: this is a bug, please report it")
 }
 
 /// Who waits for an answer.
@@ -53,49 +72,17 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Hands the result to the loop. None: nobody waits.
-    fn answer<'py, T>(self, py: Python<'py>, result: Option<PyResult<T>>)
+    /// The answer for the loop. None: nobody waits.
+    fn answer<'py, T>(self, py: Python<'py>, result: Option<PyResult<T>>) -> Option<Answer>
     where
         T: IntoPyObject<'py>,
     {
-        let Some(result) = result else { return };
-        let (failed, value) = match result.and_then(|value| value.into_bound_py_any(py)) {
+        let (failed, value) = match result?.and_then(|value| value.into_bound_py_any(py)) {
             Ok(value) => (false, value),
             Err(error) => (true, error.into_value(py).into_bound(py).into_any()),
         };
-        // All references are in it: whoever awaits may go on before this thread does, and holds the last ones then.
-        let answer = Answer { awaited: self.awaited, failed, value: value.unbind() };
-        let settle = Settle(Mutex::new(Some(answer)));
-        let told = self.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (settle,));
-        if told.is_err() {
-            // The loop is closed, and calls nothing back.
-            self.done.get().end();
-        }
-    }
-}
-
-/// A result, or an exception, and for whom.
-struct Answer {
-    awaited: Py<PyAny>,
-    failed: bool,
-    value: Py<PyAny>,
-}
-
-/// A result on its way to the loop.
-#[pyclass(frozen)]
-struct Settle(Mutex<Option<Answer>>);
-
-#[pymethods]
-impl Settle {
-    /// In the loop's thread: an awaitable that was cancelled takes no result.
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let answer = lock(&self.0).take();
-        let Some(Answer { awaited, failed, value }) = answer else { return Ok(()) };
-        if !awaited.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
-            let method = if failed { intern!(py, "set_exception") } else { intern!(py, "set_result") };
-            awaited.call_method1(py, method, (value,))?;
-        }
-        Ok(())
+        let Self { event_loop, awaited, done } = self;
+        Some(Answer { event_loop, awaited, failed, value: value.unbind(), ended: done.into_any() })
     }
 }
 

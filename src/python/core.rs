@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::answers::{in_runtime, json, none, plain};
+use super::answers::{in_runtime, json, known_or_awaitable, none, plain};
 use super::arguments::{self, moment, preview_id, preview_id_of, routes, seconds, wait_options};
 use super::client::{PythonClient, chunks};
 use super::engines;
@@ -21,6 +21,7 @@ use crate::database::{Databases, PostgresServer};
 use crate::engine::EngineAddress;
 use crate::error::Error;
 use crate::id::PreviewId;
+use crate::preview::Preview;
 use crate::probe::HttpProber;
 use crate::service::{
     CheckRequest, Heartbeat, PreviewService, Previews, StartRequest, VerifyRequest, orphan_databases,
@@ -41,6 +42,28 @@ impl Core {
         let id = preview_id(project_id)?;
         self.service.common().set_container_name(&id, container_name);
         Ok(id)
+    }
+}
+
+impl Core {
+    /// What is told of a preview, as Python takes it.
+    fn known<'py, T>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        call: Option<&HookCall>,
+        told: fn(Option<Preview>) -> T,
+    ) -> PyResult<Bound<'py, PyAny>>
+    where
+        T: for<'a> IntoPyObject<'a> + Send + 'static,
+    {
+        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
+        let hooks = call.and_then(HookCall::hooks);
+        let asked = hooks.is_some();
+        let found = async move { service.get(&id, hooks).await.map(told) };
+        // A hook is asked through an awaitable of its own: its caller waits for both.
+        if asked { plain(py, found) } else { known_or_awaitable(py, found) }
     }
 }
 
@@ -197,7 +220,7 @@ impl Core {
         none(py, async move { service.stop_all().await })
     }
 
-    /// The preview as JSON, `null` when there is none.
+    /// The preview as JSON, `null` when there is none: at once where it is known, else awaitable.
     #[pyo3(signature = (project_id, name, call=None))]
     fn get<'py>(
         &self,
@@ -206,9 +229,24 @@ impl Core {
         name: &str,
         call: Option<&HookCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (id, service) = (self.id(project_id, name)?, Arc::clone(&self.service));
-        let hooks = call.and_then(HookCall::hooks);
-        json(py, async move { service.get(&id, hooks).await })
+        self.known(py, project_id, name, call, |preview| Json::of(&preview))
+    }
+
+    /// Whether it runs, its URL, whether it is compiled, and whether it responds: as `get`.
+    #[pyo3(signature = (project_id, name, call=None))]
+    fn status<'py>(
+        &self,
+        py: Python<'py>,
+        project_id: &Bound<'py, PyAny>,
+        name: &str,
+        call: Option<&HookCall>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.known(py, project_id, name, call, |preview| {
+            let running = preview.filter(|preview| preview.running);
+            running.map_or((false, None, false, false), |preview| {
+                (true, preview.url, preview.compilation_complete, preview.is_responding)
+            })
+        })
     }
 
     /// The owner's previews as JSON.

@@ -1,16 +1,30 @@
 //! The thread that hands results to Python: one for all calls, since each has to take the GIL, and a burst of calls would
-//! have a thread each. It holds the GIL once for all results that wait.
+//! have a thread each. It holds the GIL once for all results that wait, and wakes each event loop once for all of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use pyo3::intern;
 use pyo3::prelude::*;
+
+use crate::lock::lock;
 
 /// Results that are handed over before others get the GIL.
 const AT_ONCE: usize = 64;
 
-pub(super) type Delivery = Box<dyn FnOnce() + Send>;
+/// Makes an answer, with the GIL. None: nobody waits for one.
+pub(super) type Delivery = Box<dyn FnOnce(Python<'_>) -> Option<Answer> + Send>;
+
+/// A result, or an exception, and for whom.
+pub(super) struct Answer {
+    pub(super) event_loop: Py<PyAny>,
+    pub(super) awaited: Py<PyAny>,
+    pub(super) failed: bool,
+    pub(super) value: Py<PyAny>,
+    /// Is called where the loop is closed, and takes no answers.
+    pub(super) ended: Py<PyAny>,
+}
 
 /// Where results are put. The thread ends when the last of these is gone.
 #[derive(Clone)]
@@ -49,11 +63,84 @@ impl DeliveryThread {
 
 fn run(deliveries: &mpsc::Receiver<Delivery>) {
     while let Ok(first) = deliveries.recv() {
-        Python::attach(|_| {
-            for delivery in std::iter::once(first).chain(deliveries.try_iter()).take(AT_ONCE) {
-                // One that cannot be handed over must not keep the others back; the panic is printed.
-                drop(catch_unwind(AssertUnwindSafe(delivery)));
+        Python::attach(|py| {
+            let waiting = std::iter::once(first).chain(deliveries.try_iter()).take(AT_ONCE);
+            // One that cannot be handed over must not keep the others back; the panic is printed.
+            let answers = waiting.filter_map(|delivery| catch_unwind(AssertUnwindSafe(|| delivery(py))).ok().flatten());
+            for batch in batches(answers) {
+                batch.settle(py);
             }
         });
+    }
+}
+
+/// The answers for one loop.
+struct Batch {
+    event_loop: Py<PyAny>,
+    settlements: Vec<Settlement>,
+    ended: Vec<Py<PyAny>>,
+}
+
+/// The answers loop by loop; most processes have one loop.
+fn batches(answers: impl Iterator<Item = Answer>) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for Answer { event_loop, awaited, failed, value, ended } in answers {
+        let settlement = Settlement { awaited, failed, value };
+        match batches.iter_mut().find(|batch| batch.event_loop.is(&event_loop)) {
+            Some(batch) => {
+                batch.settlements.push(settlement);
+                batch.ended.push(ended);
+            }
+            None => batches.push(Batch { event_loop, settlements: vec![settlement], ended: vec![ended] }),
+        }
+    }
+    batches
+}
+
+impl Batch {
+    /// Has the loop take them in.
+    fn settle(self, py: Python<'_>) {
+        // All references are in it: whoever awaits may go on before this thread does, and holds the last ones then.
+        let settle = Settle(Mutex::new(self.settlements));
+        if self.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (settle,)).is_err() {
+            // The loop is closed, and calls nothing back.
+            for ended in self.ended {
+                drop(ended.call1(py, (py.None(),)));
+            }
+        }
+    }
+}
+
+/// What an awaitable is to be told.
+struct Settlement {
+    awaited: Py<PyAny>,
+    failed: bool,
+    value: Py<PyAny>,
+}
+
+/// Answers on their way to a loop.
+#[pyclass(frozen)]
+struct Settle(Mutex<Vec<Settlement>>);
+
+#[pymethods]
+impl Settle {
+    /// In the loop's thread: an awaitable that was cancelled takes no answer.
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let settlements = std::mem::take(&mut *lock(&self.0));
+        let mut result = Ok(());
+        for settlement in settlements {
+            result = result.and(settlement.settle(py));
+        }
+        result
+    }
+}
+
+impl Settlement {
+    fn settle(self, py: Python<'_>) -> PyResult<()> {
+        if !self.awaited.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+            let method = if self.failed { intern!(py, "set_exception") } else { intern!(py, "set_result") };
+            self.awaited.call_method1(py, method, (self.value,))?;
+        }
+        Ok(())
     }
 }

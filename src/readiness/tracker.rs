@@ -173,6 +173,13 @@ impl Readiness {
         self.confirm(ClearedBy::Answer);
     }
 
+    /// Whether [`Self::answer`] with this status would change nothing.
+    #[must_use]
+    pub fn is_answered_as_before(&self, status: u16) -> bool {
+        let is_settled = self.ready && self.answered && !self.crashed && !self.build_failed;
+        status < 500 && is_settled && self.errors.is_empty() && self.unconfirmed.is_empty()
+    }
+
     /// Files of the project were edited: a request that is sent from now on shows what came of it. `is_edited`: whether that
     /// concerns an error.
     pub fn edited(&mut self, is_edited: impl Fn(&CompileError) -> bool) {

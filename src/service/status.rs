@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::hooks::{HookAnswer, HookRequest, Hooks, ask};
+use super::hooks::{Hook, HookAnswer, HookRequest, Hooks, ask};
 use crate::error::Error;
 use crate::id::PreviewId;
-use crate::preview::{Phase, Preview};
+use crate::preview::Preview;
 use crate::state::Run;
 
 /// See the module.
@@ -26,9 +26,7 @@ impl Status {
         let unreachable = unreachable.map_err(|source| Error::engine("status", Some(id), source))?;
         let mut healthy = None;
         if unreachable.is_none()
-            && let Some(run) = store.current_run(id)
-            // A paused app answers nothing.
-            && store.preview(id, None).is_some_and(|preview| preview.phase != Phase::Paused)
+            && let Some(run) = store.answering_run(id)
         {
             run.wait_first_answer().await;
             healthy = self.probe(id, &run, hooks).await?;
@@ -42,14 +40,17 @@ impl Status {
 
     /// Probes a running container, or asks the hook in place of that; what the hook said is returned.
     async fn probe(&self, id: &PreviewId, run: &Run, hooks: Option<&dyn Hooks>) -> Result<Option<bool>, Error> {
-        let Some(url) = self.context.store().preview(id, None).and_then(|preview| preview.url) else { return Ok(None) };
-        if let Some(HookAnswer::Healthy(healthy)) = ask(hooks, Some(id), HookRequest::Health(url)).await? {
-            return Ok(Some(healthy));
+        if hooks.is_some_and(|hooks| hooks.replaces(Hook::Health)) {
+            let Some(url) = self.context.store().preview(id, None).and_then(|preview| preview.url) else {
+                return Ok(None);
+            };
+            if let Some(HookAnswer::Healthy(healthy)) = ask(hooks, Some(id), HookRequest::Health(url)).await? {
+                return Ok(Some(healthy));
+            }
         }
-        let state = run.state();
         // While a request is on its way, the server is not up or errors stand, the log and the monitor's own requests tell:
         // another one would only make the compile slower.
-        if !state.warming_up && state.readiness.is_up() && !state.readiness.has_error() {
+        if run.may_be_asked() {
             self.context.common.page.probe(run).await;
         }
         Ok(None)

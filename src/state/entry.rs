@@ -123,6 +123,13 @@ impl CacheEntry {
         (record.run.follows(run) && record.info.port == info.port).then(|| Arc::clone(&record.run))
     }
 
+    /// The container that the engine last told of and its run, if that is followed.
+    pub(super) fn current_run(&self) -> Option<(&Workload, Arc<Run>)> {
+        let (observation, record) = (self.observation.as_ref()?, self.record.as_ref()?);
+        let workload = &observation.workload;
+        (workload.is_running() && record.run.follows(&workload.run)).then(|| (workload, Arc::clone(&record.run)))
+    }
+
     /// Whether an operation on it runs or is queued.
     pub(crate) fn is_busy(&self) -> bool {
         self.operation.is_some() || self.queue.is_busy()

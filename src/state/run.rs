@@ -59,6 +59,14 @@ impl RunState {
         }
     }
 
+    /// Whether this answer tells nothing that is not known: then nobody has to hear of it.
+    fn is_as_before(&self, answer: Answer, sent: &SentAt) -> bool {
+        let status = answer.status().filter(|_| answer.is_good());
+        self.last_answer == Some(answer)
+            && self.recovered_ooms == sent.ooms
+            && status.is_some_and(|status| self.readiness.is_answered_as_before(status))
+    }
+
     /// Whether no request could find out more.
     pub(crate) fn is_settled(&self) -> bool {
         self.readiness.is_complete() && !self.has_unrecovered_oom()
@@ -136,6 +144,17 @@ impl Run {
 
     pub(crate) fn state(&self) -> RunState {
         self.state.borrow().clone()
+    }
+
+    /// The state, for a moment: nobody can change it meanwhile.
+    pub(crate) fn borrow_state(&self) -> watch::Ref<'_, RunState> {
+        self.state.borrow()
+    }
+
+    /// Whether a request could find out more than the log and the requests that are made anyway.
+    pub(crate) fn may_be_asked(&self) -> bool {
+        let state = self.state.borrow();
+        !state.warming_up && state.readiness.is_up() && !state.readiness.has_error()
     }
 
     /// Whether an error stands in a browser.
@@ -224,6 +243,9 @@ impl Run {
     /// Takes in the answer to a request for the page.
     pub(crate) fn record_answer(&self, answer: Answer, sent: &SentAt) {
         *lock(&self.last_answer) = Some((Instant::now(), answer));
+        if self.state.borrow().is_as_before(answer, sent) {
+            return;
+        }
         self.modify(|state| {
             state.last_answer = Some(answer);
             if answer.is_good() {
@@ -317,6 +339,22 @@ mod tests {
         run.complete_by_logs();
         assert_eq!(heard.load(Ordering::Relaxed), 2);
         assert!(run.state().ready_at.is_some());
+    }
+
+    #[test]
+    fn nobody_hears_of_an_answer_that_tells_nothing_new() {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&heard);
+        let count = move || _ = counter.fetch_add(1, Ordering::Relaxed);
+        let run = Run::followed(RunId { task: "a".into(), started_at: None }, None, 3000, Box::new(count));
+        let answer = |status| {
+            run.record_answer(Answer::Status(status), &run.sent_now());
+            heard.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!([answer(200), answer(200), answer(500), answer(500), answer(200), answer(200)], [1, 0, 1, 1, 1, 0]);
+        run.record_oom();
+        run.record_answer(Answer::Status(200), &run.sent_now());
+        assert_eq!(run.state().phase(), Phase::Ready);
     }
 
     #[test]

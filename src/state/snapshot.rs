@@ -158,8 +158,10 @@ impl Snapshots {
                 running(&mut preview, port);
                 let record = entry.record.as_ref();
                 let followed = record.filter(|record| record.run.follows(&workload.run));
-                let state = followed.map(|record| record.run.state()).unwrap_or_default();
-                self.live(&mut preview, &state);
+                match followed {
+                    Some(record) => self.live(&mut preview, &record.run.borrow_state()),
+                    None => self.live(&mut preview, &RunState::default()),
+                }
                 if workload.state == State::Paused {
                     preview.phase = Phase::Paused;
                     preview.is_responding = false;

@@ -361,10 +361,13 @@ impl Store {
     /// The run that the engine last told of, if it is followed.
     pub(crate) fn current_run(&self, id: &PreviewId) -> Option<Arc<Run>> {
         let entries = lock(&self.entries);
-        let entry = entries.all.get(id)?;
-        let (observation, record) = (entry.observation.as_ref()?, entry.record.as_ref()?);
-        let workload = &observation.workload;
-        (workload.is_running() && record.run.follows(&workload.run)).then(|| Arc::clone(&record.run))
+        entries.all.get(id)?.current_run().map(|(_, run)| run)
+    }
+
+    /// As [`Self::current_run`]; a paused app answers nothing.
+    pub(crate) fn answering_run(&self, id: &PreviewId) -> Option<Arc<Run>> {
+        let entries = lock(&self.entries);
+        entries.all.get(id)?.current_run().filter(|(workload, _)| workload.state != State::Paused).map(|(_, run)| run)
     }
 
     /// The run that follows this very container, where there is one.

@@ -28,6 +28,8 @@ const BROWSERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first Next.js that can be asked, and the first that prints it, too.
 const FIRST_WITH_TOOLS: (u32, u32) = (16, 0);
 const FIRST_THAT_PRINTS: (u32, u32) = (16, 2);
+/// Whoever is asked again within this is asked often.
+const OFTEN: Duration = Duration::from_secs(1);
 /// How often it is looked whether anybody listens.
 const LISTENERS_POLL: Duration = Duration::from_secs(1);
 /// The least pause between two looks at a page that was ready, in answers: slow pages are asked for less often.
@@ -107,7 +109,7 @@ impl PageProbe {
 
     async fn ask(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
         let sent = run.sent_now();
-        let answer = self.send(run, target, timeout).await;
+        let answer = Box::pin(self.send(run, target, timeout)).await;
         let may_clear = answer.status().is_some_and(|status| status < 500) && run.state().readiness.has_error();
         if may_clear {
             // Where a broken page is answered all the same, what was printed for this very request tells.
@@ -119,12 +121,14 @@ impl PageProbe {
 
     /// Sends one request, over HTTPS where the server speaks that: whoever does not answer over the one is tried over the other.
     async fn send(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
-        let https = run.state().https;
-        let answer = self.prober.ask(&ProbeTarget { https, ..target.clone() }, timeout).await;
+        let https = run.borrow_state().https;
+        let keep = run.has_recent_answer(Instant::now(), OFTEN);
+        let target = ProbeTarget { https, keep, ..target.clone() };
+        let answer = self.prober.ask(&target, timeout).await;
         if answer != Answer::NoServer {
             return answer;
         }
-        let other = self.prober.ask(&ProbeTarget { https: !https, ..target.clone() }, timeout).await;
+        let other = self.prober.ask(&ProbeTarget { https: !https, ..target }, timeout).await;
         if other.status().is_some() {
             run.modify(|state| state.https = !https);
             return other;
@@ -139,7 +143,8 @@ impl PageProbe {
             return self.ask(run, target, self.warmup_timeout).await;
         };
         let sent = run.sent_now();
-        let answer = self.send(run, &ProbeTarget { path, script: true, ..target.clone() }, self.warmup_timeout).await;
+        let module = ProbeTarget { path, script: true, ..target.clone() };
+        let answer = Box::pin(self.send(run, &module, self.warmup_timeout)).await;
         run.record_module_answer(answer, &sent);
         // A server that does not serve modules shows what is broken in its page.
         match answer {

@@ -30,7 +30,7 @@ async def test_phases_come_in_order(world: Any) -> None:
 async def test_compilation_is_complete_only_after_the_page_answered(world: Any, until: Any) -> None:
     world.project(7)
     service = world.service()
-    await service.start_preview(7, {"COMPILE_MS": "1500"})
+    await service.start_preview(7, {"COMPILE_MS": "4000"})
     preview = await until(service, 7, "compiling")
     assert (preview.compilation_complete, preview.is_responding) == (False, False)
     preview = await until(service, 7, "ready")
@@ -179,3 +179,41 @@ async def test_health_of_a_url(world: Any) -> None:
     await service.stop_preview(7)
     assert await service._check_container_health(url) is False
     assert await service._check_container_health("not a url") is False
+
+
+async def test_what_is_known_is_told_without_a_turn_of_the_loop(world: Any) -> None:
+    world.project(7)
+    service = world.service(preview_probe_ttl=3600)
+    url = await service.start_preview(7, wait="ready")
+    await service.get_preview_status(7)
+    for call in (service.get_preview_status, service.get_preview):
+        with pytest.raises(StopIteration) as told:
+            call(7).send(None)
+        assert (told.value.value.running, told.value.value.url) == (True, url)
+
+
+async def test_who_asks_without_a_pause_leaves_the_loop_to_others(world: Any) -> None:
+    world.project(7)
+    service = world.service(preview_probe_ttl=3600)
+    await service.start_preview(7, wait="ready")
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    for _ in range(100):
+        await service.get_preview_status(7)
+    assert turned.is_set()
+
+
+async def test_a_hook_that_is_replaced_later_is_asked(world: Any) -> None:
+    world.project(7)
+    service = world.service(preview_probe_ttl=3600)
+    await service.start_preview(7, wait="ready")
+    assert (await service.get_preview_status(7)).is_responding
+    asked: list[str] = []
+
+    async def unhealthy(url: str) -> bool:
+        asked.append(url)
+        return False
+
+    service._check_container_health = unhealthy
+    status = await service.get_preview_status(7)
+    assert (status.is_responding, asked) == (False, [status.url])

@@ -282,10 +282,14 @@ async def test_the_native_previews_have_the_models_fields(settings: Settings) ->
     assert set(Preview.model_fields) == PREVIEW_FIELDS
     core = _core.Core(settings.plain(), ClientEngine(MagicMock()))
     core.put(INFO)
-    values = json.loads(await core.get(7, "n"))
+    told = core.get(7, "n")
+    assert not isinstance(told, bytes), "a client has to be asked"
+    values = json.loads(await told)
     assert values is not None
     assert set(values) == PREVIEW_FIELDS
     preview = Preview.model_validate(values)
     assert (preview.project_id, preview.container_id, preview.url) == (7, "c", "http://localhost:1")
     assert preview.as_of.tzinfo is not None
-    assert json.loads(await core.get(8, "n")) is None
+    nothing = core.get(8, "n")
+    assert not isinstance(nothing, bytes)
+    assert json.loads(await nothing) is None
