@@ -45,10 +45,10 @@ pub(super) struct DeliveryThread {
 
 impl DeliveryThread {
     pub(super) fn start() -> std::io::Result<(DeliveryQueue, Self)> {
-        let (sender, deliveries) = mpsc::channel();
+        let (sender, mut deliveries) = mpsc::channel();
         let (ends, ended) = mpsc::sync_channel(0);
         std::thread::Builder::new().name("kosuke-docker-delivery".into()).spawn(move || {
-            run(&deliveries);
+            run(&mut deliveries);
             drop::<mpsc::SyncSender<()>>(ends);
         })?;
         Ok((DeliveryQueue(sender), Self { ended }))
@@ -61,17 +61,23 @@ impl DeliveryThread {
     }
 }
 
-fn run(deliveries: &mpsc::Receiver<Delivery>) {
-    while let Ok(first) = deliveries.recv() {
-        Python::attach(|py| {
+fn run(deliveries: &mut mpsc::Receiver<Delivery>) {
+    // Attached once: each time would make a thread state, and map memory for it.
+    Python::attach(|py| {
+        while let Ok(first) = next(py, deliveries) {
             let waiting = std::iter::once(first).chain(deliveries.try_iter()).take(AT_ONCE);
             // One that cannot be handed over must not keep the others back; the panic is printed.
             let answers = waiting.filter_map(|delivery| catch_unwind(AssertUnwindSafe(|| delivery(py))).ok().flatten());
             for batch in batches(answers) {
                 batch.settle(py);
             }
-        });
-    }
+        }
+    });
+}
+
+/// Waits without the GIL.
+fn next(py: Python<'_>, deliveries: &mut mpsc::Receiver<Delivery>) -> Result<Delivery, mpsc::RecvError> {
+    py.detach(move || deliveries.recv())
 }
 
 /// The answers for one loop.
