@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use tokio_util::sync::CancellationToken;
 
-use super::delivery::Answer;
-use super::runtime::{call_began, call_is_over, hand_over, handle};
+use super::inbox::Inbox;
+use super::runtime::{call_began, call_is_over, handle};
 
 /// An asyncio future of the running loop for a Rust future. Cancelling it drops the Rust future.
 pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
@@ -30,7 +30,8 @@ where
     call_began();
     let done = Bound::new(py, done)?;
     awaited.call_method1(intern!(py, "add_done_callback"), (&done,))?;
-    let waiting = Waiting { event_loop: event_loop.unbind(), awaited: awaited.clone().unbind(), done: done.unbind() };
+    let inbox = Inbox::expect(py, &event_loop)?;
+    let waiting = Waiting { awaited: awaited.clone().unbind(), _done: done.unbind() };
     runtime.spawn(async move {
         let future = AssertUnwindSafe(cancelled.run_until_cancelled(future)).catch_unwind();
         let result = match future.await {
@@ -39,7 +40,7 @@ where
             Err(_) => Some(Err(panicked())),
         };
         // Also without a result: what it holds of Python has to be dropped there.
-        hand_over(Box::new(move |py| waiting.answer(py, result)));
+        inbox.put(Box::new(move |py| waiting.settle(py, result)));
     });
     Ok(awaited)
 }
@@ -66,23 +67,26 @@ fn panicked() -> PyErr {
 
 /// Who waits for an answer.
 struct Waiting {
-    event_loop: Py<PyAny>,
     awaited: Py<PyAny>,
-    done: Py<DoneCallback>,
+    /// Ends with it.
+    _done: Py<DoneCallback>,
 }
 
 impl Waiting {
-    /// The answer for the loop. None: nobody waits.
-    fn answer<'py, T>(self, py: Python<'py>, result: Option<PyResult<T>>) -> Option<Answer>
+    /// Hands over the result. None: nobody waits. An awaitable that was cancelled takes none.
+    fn settle<'py, T>(self, py: Python<'py>, result: Option<PyResult<T>>) -> PyResult<()>
     where
         T: IntoPyObject<'py>,
     {
-        let (failed, value) = match result?.and_then(|value| value.into_bound_py_any(py)) {
-            Ok(value) => (false, value),
-            Err(error) => (true, error.into_value(py).into_bound(py).into_any()),
+        let Some(result) = result else { return Ok(()) };
+        if self.awaited.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+            return Ok(());
+        }
+        match result.and_then(|value| value.into_bound_py_any(py)) {
+            Ok(value) => self.awaited.call_method1(py, intern!(py, "set_result"), (value,))?,
+            Err(error) => self.awaited.call_method1(py, intern!(py, "set_exception"), (error.into_value(py),))?,
         };
-        let Self { event_loop, awaited, done } = self;
-        Some(Answer { event_loop, awaited, failed, value: value.unbind(), ended: done.into_any() })
+        Ok(())
     }
 }
 
@@ -91,6 +95,13 @@ impl Waiting {
 struct DoneCallback {
     cancelled: CancellationToken,
     counted: AtomicBool,
+}
+
+impl Drop for DoneCallback {
+    /// Its loop was closed, and calls nothing back.
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl DoneCallback {

@@ -1,6 +1,5 @@
 //! Our own tokio runtime: made at the first call, one per process id, ended at exit.
 
-use std::cell::OnceCell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,61 +8,37 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::delivery::{Delivery, DeliveryQueue, DeliveryThread};
 use crate::lock::lock;
 
 /// Held for moments only, and only by threads that hold the GIL: so nobody holds it while Python forks.
-static RUNTIME: Mutex<Option<(u32, Threads)>> = Mutex::new(None);
+static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 
 const WORKERS: usize = 2;
 /// For what blocks: scans of folders, name look-ups, and the calls of a docker-py-compatible client.
 const BLOCKING_THREADS: usize = 16;
 
-/// All threads of a runtime.
-struct Threads {
-    runtime: Runtime,
-    delivery: DeliveryThread,
-}
-
-impl Threads {
-    fn start() -> std::io::Result<Self> {
-        let (queue, delivery) = DeliveryThread::start()?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(BLOCKING_THREADS)
-            .thread_name("kosuke-docker")
-            .on_thread_start(move || DELIVERIES.with(|slot| drop(slot.set(queue.clone()))))
-            .enable_all()
-            .build()?;
-        Ok(Self { runtime, delivery })
-    }
-
-    /// Ends them; waits for it, for `timeout` at the most.
-    fn end(self, timeout: Duration) {
-        let began = std::time::Instant::now();
-        self.runtime.shutdown_timeout(timeout);
-        self.delivery.wait(timeout.saturating_sub(began.elapsed()));
-    }
-}
-
-thread_local! {
-    /// Where the threads of the runtime hand over what Python waits for.
-    static DELIVERIES: OnceCell<DeliveryQueue> = const { OnceCell::new() };
+fn start() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("kosuke-docker")
+        .enable_all()
+        .build()
 }
 
 /// The runtime of this process.
 pub(super) fn handle() -> PyResult<Handle> {
     let mut slot = lock(&RUNTIME);
     let pid = std::process::id();
-    if let Some((owner, threads)) = &*slot
+    if let Some((owner, runtime)) = &*slot
         && *owner == pid
     {
-        return Ok(threads.runtime.handle().clone());
+        return Ok(runtime.handle().clone());
     }
-    let started = Threads::start();
-    let threads = started.map_err(|error| PyRuntimeError::new_err(format!("cannot start the runtime: {error}")))?;
-    let handle = threads.runtime.handle().clone();
-    if let Some(parents) = slot.replace((pid, threads)) {
+    let started = start();
+    let runtime = started.map_err(|error| PyRuntimeError::new_err(format!("cannot start the runtime: {error}")))?;
+    let handle = runtime.handle().clone();
+    if let Some(parents) = slot.replace((pid, runtime)) {
         // Its threads stayed in the parent process: ending it here would wait for them for ever.
         std::mem::forget(parents);
     }
@@ -110,16 +85,16 @@ impl Alive {
 
 /// A runtime that nothing keeps any more.
 #[pyclass(frozen, module = "kosuke_docker._core")]
-pub(super) struct Ending(Mutex<Option<Threads>>);
+pub(super) struct Ending(Mutex<Option<Runtime>>);
 
 #[pymethods]
 impl Ending {
     /// Waits until its threads have ended, `timeout` seconds at the most. Blocks.
     fn wait(&self, py: Python<'_>, timeout: f64) {
-        let threads = lock(&self.0).take();
+        let runtime = lock(&self.0).take();
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        if let Some(threads) = threads {
-            py.detach(|| threads.end(timeout));
+        if let Some(runtime) = runtime {
+            py.detach(|| runtime.shutdown_timeout(timeout));
         }
     }
 }
@@ -129,7 +104,7 @@ pub(super) fn release() -> Result<Option<Ending>, ()> {
     let mut slot = lock(&RUNTIME);
     let (services, calls) = keepers(|keepers| (keepers.services, keepers.calls));
     match slot.take_if(|(owner, _)| services == 0 && calls == 0 && *owner == std::process::id()) {
-        Some((_, threads)) => Ok(Some(Ending(Mutex::new(Some(threads))))),
+        Some((_, runtime)) => Ok(Some(Ending(Mutex::new(Some(runtime))))),
         None if services == 0 && calls > 0 => Err(()),
         None => Ok(None),
     }
@@ -150,27 +125,19 @@ pub(super) fn call_is_over() {
     keepers(|keepers| keepers.calls = keepers.calls.saturating_sub(1));
 }
 
-/// In a thread of the runtime: has this done by the thread that may wait for the GIL.
-pub(super) fn hand_over(delivery: Delivery) {
-    // Without its thread the runtime is ending, and nobody takes a result any more.
-    if let Some(queue) = DELIVERIES.with(|slot| slot.get().cloned()) {
-        queue.hand_over(delivery);
-    }
-}
-
 /// Ends the runtime, if this process has one.
 pub(super) fn shutdown(py: Python<'_>, timeout: Duration) {
-    let threads = {
+    let runtime = {
         let mut slot = lock(&RUNTIME);
         match slot.take() {
-            Some((owner, threads)) if owner == std::process::id() => threads,
+            Some((owner, runtime)) if owner == std::process::id() => runtime,
             other => {
                 *slot = other;
                 return;
             }
         }
     };
-    py.detach(|| threads.end(timeout));
+    py.detach(|| runtime.shutdown_timeout(timeout));
 }
 
 /// `None`: a Rust `()` would arrive as an empty tuple.
