@@ -60,10 +60,17 @@ class FromEnvironment(BaseModel):
 
 def found_in(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The variables of the fields, as pairs of a field's name and a text. What looks misspelt is logged, once."""
-    for name in environ:
-        if name.startswith(_prefixes(model)):
-            _tell_if_misspelt(model, name)
-    return tuple((name, environ[name.upper()]) for name in model.model_fields if name.upper() in environ)
+    fields, prefixes = _variables(model), _prefixes(model)
+    found = []
+    # One pass: a service is made for each request, and each look-up in os.environ encodes a name.
+    for variable in environ:
+        if variable.startswith(prefixes):
+            name = fields.get(variable)
+            if name is not None:
+                found.append((name, environ[variable]))
+            else:
+                _tell_if_misspelt(model, variable)
+    return tuple(found)
 
 
 def values_of(found: Iterable[tuple[str, str]]) -> dict[str, object]:
@@ -166,6 +173,12 @@ def _shown(model: type[BaseModel], field: str, value: object) -> str:
 
 
 @lru_cache
+def _variables(model: type[BaseModel]) -> dict[str, str]:
+    """The fields by their environment variables."""
+    return {name.upper(): name for name in model.model_fields}
+
+
+@lru_cache
 def _prefixes(model: type[BaseModel]) -> tuple[str, ...]:
     """``PREVIEW_``, ``POSTGRES_``, ...: what variables of ours begin with."""
     return tuple({f"{name.upper().partition('_')[0]}_" for name in model.model_fields})
@@ -174,8 +187,7 @@ def _prefixes(model: type[BaseModel]) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _tell_if_misspelt(model: type[BaseModel], variable: str) -> None:
     """Logs it, once: the next call for the same name is answered by the cache."""
-    known = [name.upper() for name in model.model_fields]
-    likely = None if variable in known else _likely(variable, known)
+    likely = _likely(variable, _variables(model))
     if likely is not None:
         logger.warning("%s in the environment is no setting, and is not used: did you mean %s?", variable, likely)
 
