@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import itertools
 import json
 import logging
 import weakref
@@ -52,6 +53,7 @@ _CLOSE_TIMEOUT = 2.0
 """Seconds that ``aclose`` waits for tasks that are ending."""
 _AT_ONCE = 64
 """Answers that are given at once before the loop gets a turn."""
+_told_at_once = itertools.count(1)
 _PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
 _PREVIEWS = TypeAdapter(list[Preview])
 _ORPHANS = TypeAdapter(list[OrphanDatabase])
@@ -137,7 +139,6 @@ class DockerService:
         self._attachment: _cores.Attachment | None = None
         self._sharing = _Sharing.ALL
         self._browser: Browser | None = None
-        self._at_once = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.CONTAINER_NAME_PREFIX}*>"
@@ -782,8 +783,7 @@ class DockerService:
             if isinstance(told, Awaitable):
                 return cast("T", await told)
             # Who asks again and again without a pause must not keep the loop from all others.
-            self._at_once += 1
-            if self._at_once % _AT_ONCE == 0:
+            if next(_told_at_once) % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             return told
         call = HookCall(replaced)

@@ -24,9 +24,6 @@ pub trait Engine: Send + Sync + 'static {
     /// Pulls an image; the stream's end is success. Dropping it ends the pull.
     fn pull(&self, image: &str, login: Option<RegistryLogin>) -> BoxStream<'static, Result<PullProgress, EngineError>>;
 
-    /// Tells whether the engine has the image.
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
-
     /// Finds the network, makes it if it is missing, and keeps what is attached to it apart as far as the engine can.
     async fn ensure_network(&self, spec: &NetworkSpec) -> Result<Attachment, EngineError>;
 
@@ -37,8 +34,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Self::ensure_network`].
     async fn forget_rules(&self);
 
-    /// The names of the variables that the image sets.
-    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError>;
+    /// The names of the variables that the image sets; None: the engine does not have it.
+    async fn image_variables(&self, image: &str) -> Result<Option<Vec<String>>, EngineError>;
 
     /// Whether a user's number inside is the same number on the engine's machine: not where the engine maps users, as one
     /// without root does.

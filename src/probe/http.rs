@@ -52,29 +52,34 @@ impl HttpProber {
         Ok(Self { client })
     }
 
-    async fn follow(&self, mut url: Url, host: &str, script: bool, keep: bool) -> Result<u16, reqwest::Error> {
+    async fn follow(
+        &self,
+        mut url: Url,
+        host: &str,
+        script: bool,
+        keep: bool,
+    ) -> Result<(u16, Response), reqwest::Error> {
         let origin = url.clone();
-        let mut status = 0;
-        for _ in 0..=MAX_REDIRECTS {
+        let mut redirects = 0;
+        loop {
             let mut request = self.client.get(url.clone()).header(HOST, host);
             if !keep {
                 // A kept connection would hold a slot of a dev server for nothing.
                 request = request.header(CONNECTION, "close");
             }
-            let mut response = request.send().await?;
-            status = response.status().as_u16();
+            let response = request.send().await?;
+            let mut status = response.status().as_u16();
             let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             if script && status == 200 && kind.is_some_and(|kind| kind.starts_with("text/html")) {
                 status = NOT_FOUND;
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match location.filter(|_| response.status().is_redirection()).and_then(|to| redirect(&origin, &url, to)) {
-                Some(next) => url = next,
-                None if keep => return Ok(rest_of(&mut response, status).await),
-                None => break,
+                Some(next) if redirects < MAX_REDIRECTS => url = next,
+                _ => return Ok((status, response)),
             }
+            redirects += 1;
         }
-        Ok(status)
     }
 }
 
@@ -98,7 +103,12 @@ impl Prober for HttpProber {
             }
         };
         match tokio::time::timeout(timeout, ask).await {
-            Ok(Ok(status)) => Answer::Status(status),
+            Ok(Ok((status, response))) => {
+                if target.keep {
+                    read_rest(response).await;
+                }
+                Answer::Status(status)
+            }
             Ok(Err(_)) => Answer::NoServer,
             Err(_) => Answer::TooLate,
         }
@@ -107,7 +117,8 @@ impl Prober for HttpProber {
     async fn refuses_host(&self, target: &ProbeTarget, host: &str, timeout: Duration) -> bool {
         let Ok(url) = Url::parse(&format!("http://{}", target.endpoint)) else { return false };
         let ask = async {
-            let mut response = self.client.get(url).header(HOST, host).send().await.ok()?;
+            let request = self.client.get(url).header(HOST, host).header(CONNECTION, "close");
+            let mut response = request.send().await.ok()?;
             if response.status() != reqwest::StatusCode::FORBIDDEN {
                 return Some(false);
             }
@@ -123,7 +134,7 @@ impl Prober for HttpProber {
         let request = self.client.post(url).body(tool.request());
         // A foreign host name is refused, and one that takes no event stream, too.
         let request = request.header(HOST, format!("localhost:{}", target.endpoint.port));
-        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.header(CONTENT_TYPE, "application/json").header(CONNECTION, "close");
         let request = request.header(ACCEPT, "application/json, text/event-stream");
         let ask = async {
             let mut response = request.send().await?;
@@ -158,14 +169,13 @@ async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, reqwes
     Ok(body)
 }
 
-/// The status, after the rest of a short answer was read: its connection can be used again then.
-async fn rest_of(response: &mut Response, status: u16) -> u16 {
+/// Reads the rest of a short answer: its connection can be used again then.
+async fn read_rest(mut response: Response) {
     if response.content_length().is_some_and(|length| length <= MAX_REST) {
         let rest = async { while response.chunk().await.ok().flatten().is_some() {} };
         // Too late: the connection is closed, and the status holds.
         drop(tokio::time::timeout(REST_TIMEOUT, rest).await);
     }
-    status
 }
 
 /// TLS for dev servers, which sign their certificates themselves.

@@ -31,7 +31,7 @@ where
     let done = Bound::new(py, done)?;
     awaited.call_method1(intern!(py, "add_done_callback"), (&done,))?;
     let inbox = Inbox::expect(py, &event_loop)?;
-    let waiting = Waiting { awaited: awaited.clone().unbind(), _done: done.unbind() };
+    let waiting = Waiting { awaited: awaited.clone().unbind(), done: done.unbind(), settled: false };
     runtime.spawn(async move {
         let future = AssertUnwindSafe(cancelled.run_until_cancelled(future)).catch_unwind();
         let result = match future.await {
@@ -68,16 +68,27 @@ fn panicked() -> PyErr {
 /// Who waits for an answer.
 struct Waiting {
     awaited: Py<PyAny>,
-    /// Ends with it.
-    _done: Py<DoneCallback>,
+    done: Py<DoneCallback>,
+    /// The loop has the result, and calls `done`.
+    settled: bool,
+}
+
+impl Drop for Waiting {
+    /// Nobody calls `done`, where the loop was closed or the runtime ended.
+    fn drop(&mut self) {
+        if !self.settled {
+            self.done.get().end();
+        }
+    }
 }
 
 impl Waiting {
     /// Hands over the result. None: nobody waits. An awaitable that was cancelled takes none.
-    fn settle<'py, T>(self, py: Python<'py>, result: Option<PyResult<T>>) -> PyResult<()>
+    fn settle<'py, T>(mut self, py: Python<'py>, result: Option<PyResult<T>>) -> PyResult<()>
     where
         T: IntoPyObject<'py>,
     {
+        self.settled = true;
         let Some(result) = result else { return Ok(()) };
         if self.awaited.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
             return Ok(());
@@ -95,13 +106,6 @@ impl Waiting {
 struct DoneCallback {
     cancelled: CancellationToken,
     counted: AtomicBool,
-}
-
-impl Drop for DoneCallback {
-    /// Its loop was closed, and calls nothing back.
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 impl DoneCallback {

@@ -45,6 +45,7 @@ struct Queue {
 impl Inbox {
     /// The inbox of the running loop, which from now on expects one result more.
     pub(super) fn expect(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
+        static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let address = event_loop.as_ptr() as usize;
         let known = lock(&INBOXES).iter().find(|(of, inbox)| *of == address && inbox.is_of_this_process()).cloned();
         if let Some((_, inbox)) = known
@@ -58,7 +59,10 @@ impl Inbox {
         let queue = Queue { expected: 1, ..Queue::default() };
         let inbox = Arc::new(Self { queue: Mutex::new(queue), wake, process: std::process::id() });
         let reader = Bound::new(py, Reader { inbox: Arc::clone(&inbox), reads })?;
-        event_loop.call_method1(intern!(py, "add_reader"), (reader.get().reads.as_raw_fd(), &reader))?;
+        // In a context of its own: it would keep that of the first call for as long as others wait.
+        let context = CONTEXT.import(py, "contextvars", "Context")?.call0()?;
+        let add_reader = event_loop.getattr(intern!(py, "add_reader"))?;
+        context.call_method1(intern!(py, "run"), (add_reader, reader.get().reads.as_raw_fd(), &reader))?;
         lock(&INBOXES).push((address, Arc::clone(&inbox)));
         Ok(inbox)
     }

@@ -182,7 +182,7 @@ impl Attempt {
             () = wait_unwanted(&self.context.common, shared) => return Err(Error::abandoned(id)),
             prepared = self.preparation.prepare(request, &operation) => prepared?,
         };
-        contained.complete(&self.context, request, &mut prepared.environment).await?;
+        contained.complete(&prepared.of_image, &mut prepared.environment);
         let ports = self.host_ports(request).await?;
         let unwanted = || is_unwanted(&self.context.common, shared);
         let made = self.create.call(id, &prepared, &contained, folder, ports, unwanted).await?;

@@ -37,29 +37,19 @@ impl Contained {
         Ok(Self { resources: resources(containment, &request.limits), security: security(containment, user), homeless })
     }
 
-    /// The variables that go with it; those that are given win.
-    pub(super) async fn complete(
-        &self,
-        context: &Arc<Context>,
-        request: &StartRequest,
-        variables: &mut Variables,
-    ) -> Result<(), Error> {
+    /// The variables that go with it; those that are given win, and those of the image.
+    pub(super) fn complete(&self, of_image: &[String], variables: &mut Variables) {
         let lacks = |variables: &Variables, name: &str| variables.iter().all(|(known, _)| known != name);
         if self.homeless && lacks(variables, "HOME") {
             variables.push(("HOME".to_owned(), HOME.to_owned()));
         }
         if let Some(bytes) = self.resources.memory_bytes
             && lacks(variables, NODE_OPTIONS)
+            && !of_image.iter().any(|name| name == NODE_OPTIONS)
         {
-            let image = &context.settings().preview_default_image;
-            let names = context.engine.image_variables(image).await;
-            let names = names.map_err(|source| Error::engine("start", Some(&request.id), source))?;
-            if !names.iter().any(|name| name == NODE_OPTIONS) {
-                let heap = (bytes >> 20) * HEAP_PERCENT / 100;
-                variables.push((NODE_OPTIONS.to_owned(), format!("--max-old-space-size={heap}")));
-            }
+            let heap = (bytes >> 20) * HEAP_PERCENT / 100;
+            variables.push((NODE_OPTIONS.to_owned(), format!("--max-old-space-size={heap}")));
         }
-        Ok(())
     }
 }
 

@@ -46,13 +46,14 @@ impl Images {
         }
     }
 
-    /// Makes sure that the image is there. `id`: for which preview; `pulling` is called once a pull is needed.
+    /// Makes sure that the image is there; gives the names of the variables that it sets. `id`: for which preview; `pulling`
+    /// is called once a pull is needed.
     pub(super) async fn ensure(
         &self,
         id: Option<&PreviewId>,
         hooks: Option<&dyn Hooks>,
         pulling: impl Fn(),
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let image = &self.image;
         let failed = |source| match source {
             EngineError::ImageNotFound(_) | EngineError::RegistryDenied(_) => {
@@ -60,23 +61,27 @@ impl Images {
             }
             other => Error::engine("image", id, other),
         };
-        let here = self.engine.has_image(image).await.map_err(failed)?;
-        match self.policy {
-            PullPolicy::Never | PullPolicy::Missing if here => return Ok(()),
-            PullPolicy::Never => {
-                let words = "it is not here, and the pull policy is never (PREVIEW_PULL_POLICY)";
-                return Err(failed(EngineError::ImageNotFound(words.into())));
+        let missing = |words: &str| failed(EngineError::ImageNotFound(words.into()));
+        let here = self.engine.image_variables(image).await.map_err(failed)?;
+        match (self.policy, here) {
+            (PullPolicy::Never | PullPolicy::Missing, Some(variables)) => return Ok(variables),
+            (PullPolicy::Never, None) => {
+                return Err(missing("it is not here, and the pull policy is never (PREVIEW_PULL_POLICY)"));
             }
-            PullPolicy::Missing | PullPolicy::Always => {}
-        }
-        pulling();
-        match self.wait_for_pull(id, hooks).await? {
-            Err(error) if here => {
-                log::warn!(target: "kosuke_docker::image", "image {image}: using the one that is here: {error}");
-                Ok(())
+            (PullPolicy::Always, Some(variables)) => {
+                pulling();
+                if let Err(error) = self.wait_for_pull(id, hooks).await? {
+                    log::warn!(target: "kosuke_docker::image", "image {image}: using the one that is here: {error}");
+                    return Ok(variables);
+                }
             }
-            other => other.map_err(failed),
+            (PullPolicy::Missing | PullPolicy::Always, None) => {
+                pulling();
+                self.wait_for_pull(id, hooks).await?.map_err(failed)?;
+            }
         }
+        let pulled = self.engine.image_variables(image).await.map_err(failed)?;
+        pulled.ok_or_else(|| missing("it was pulled, and is not here"))
     }
 
     /// Waits for the shared pull, telling its progress. The outer error is that of the caller's own hook.

@@ -75,6 +75,8 @@ pub(super) struct Prepared {
     pub(super) network: Attachment,
     pub(super) database: DatabaseOutcome,
     pub(super) environment: Variables,
+    /// The names of the variables that the image sets.
+    pub(super) of_image: Vec<String>,
     /// The names of the caller's variables.
     pub(super) given: Vec<String>,
 }
@@ -118,13 +120,14 @@ impl Preparation {
         operation: &OperationGuard<'_>,
     ) -> Result<Prepared, Error> {
         let common = &self.context.common;
-        let (network, database) = tokio::try_join!(
+        let ((of_image, network), database) = tokio::try_join!(
             async {
                 let pulling = || operation.phase(Phase::Pulling);
-                self.images.ensure(Some(&request.id), request.hooks(), pulling).await?;
+                let variables = self.images.ensure(Some(&request.id), request.hooks(), pulling).await?;
                 operation.phase(Phase::Creating);
                 // After the image: the container that sets the network's rules is made of it.
-                self.network.attach_for_start().await.map_err(|source| network_error(&request.id, source))
+                let network = self.network.attach_for_start().await;
+                Ok((variables, network.map_err(|source| network_error(&request.id, source))?))
             },
             ensure_database(common, request),
         )?;
@@ -133,7 +136,7 @@ impl Preparation {
         common.databases.set_host(network.peer_host.as_deref());
         let environment = container_environment(common, request).await?;
         let given = request.variables.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Prepared { network, database, environment, given })
+        Ok(Prepared { network, database, environment, of_image, given })
     }
 
     /// Makes the preview's database, and tells whether a container made now would have it. Why not is logged.

@@ -193,7 +193,7 @@ impl Previews for PreviewService {
     }
 
     async fn ensure_image(&self, hooks: Option<Arc<dyn Hooks>>) -> Result<(), Error> {
-        self.images.ensure(None, hooks.as_deref(), || ()).await
+        self.images.ensure(None, hooks.as_deref(), || ()).await.map(drop)
     }
 
     async fn monitor(&self, id: &PreviewId, name_or_id: &str) -> Result<(), Error> {

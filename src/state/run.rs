@@ -269,6 +269,11 @@ impl Run {
         lock(&self.last_answer).is_some_and(|(came, _)| came >= asked || came.elapsed() < ttl)
     }
 
+    /// Whether the page was answered so lately.
+    pub(crate) fn answered_within(&self, age: Duration) -> bool {
+        lock(&self.last_answer).is_some_and(|(came, answer)| answer.status().is_some() && came.elapsed() < age)
+    }
+
     /// Waits until no answer has come for `pause`.
     pub(crate) async fn wait_unanswered(&self, pause: Duration) {
         loop {

@@ -364,10 +364,15 @@ impl Store {
         entries.all.get(id)?.current_run().map(|(_, run)| run)
     }
 
-    /// As [`Self::current_run`]; a paused app answers nothing.
+    /// As [`Self::current_run`], where a request to it tells something: a paused app answers nothing, and nobody is told of
+    /// one that has no port outside, or that another takes the place of.
     pub(crate) fn answering_run(&self, id: &PreviewId) -> Option<Arc<Run>> {
         let entries = lock(&self.entries);
-        entries.all.get(id)?.current_run().filter(|(workload, _)| workload.state != State::Paused).map(|(_, run)| run)
+        let entry = entries.all.get(id)?;
+        let (workload, run) = entry.current_run()?;
+        let replaced = matches!(entry.operation, Some(Phase::Pulling | Phase::Creating));
+        let told = workload.state != State::Paused && !replaced && self.snapshots.port_of(workload).is_some();
+        told.then_some(run)
     }
 
     /// The run that follows this very container, where there is one.

@@ -122,7 +122,7 @@ impl PageProbe {
     /// Sends one request, over HTTPS where the server speaks that: whoever does not answer over the one is tried over the other.
     async fn send(&self, run: &Run, target: &ProbeTarget, timeout: Duration) -> Answer {
         let https = run.borrow_state().https;
-        let keep = run.has_recent_answer(Instant::now(), OFTEN);
+        let keep = run.answered_within(OFTEN);
         let target = ProbeTarget { https, keep, ..target.clone() };
         let answer = self.prober.ask(&target, timeout).await;
         if answer != Answer::NoServer {

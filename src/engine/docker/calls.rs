@@ -125,19 +125,13 @@ impl Engine for DockerEngine {
         steps.boxed()
     }
 
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+    async fn image_variables(&self, image: &str) -> Result<Option<Vec<String>>, EngineError> {
         let image = image.to_owned();
         match self.client.call(|docker| async move { docker.inspect_image(&image).await }).await {
-            Ok(_) => Ok(true),
-            Err(EngineError::NotFound(_) | EngineError::ImageNotFound(_)) => Ok(false),
+            Ok(found) => Ok(Some(mapping::variable_names(found))),
+            Err(EngineError::NotFound(_) | EngineError::ImageNotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError> {
-        let image = image.to_owned();
-        let found = self.client.call(|docker| async move { docker.inspect_image(&image).await }).await?;
-        Ok(mapping::variable_names(found))
     }
 
     async fn keeps_user_ids(&self) -> Result<bool, EngineError> {

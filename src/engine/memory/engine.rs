@@ -127,15 +127,9 @@ impl Engine for MemoryEngine {
         stream::once(begin).flatten().boxed()
     }
 
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        self.shared.call(Call::HasImage, |world| Ok(world.images.contains(image))).await
-    }
-
     /// Its images set none.
-    async fn image_variables(&self, image: &str) -> Result<Vec<String>, EngineError> {
-        let words = || EngineError::ImageNotFound(format!("No such image: {image}"));
-        let look = |world: &mut World| world.images.contains(image).then(Vec::new).ok_or_else(words);
-        self.shared.call(Call::ImageVariables, look).await
+    async fn image_variables(&self, image: &str) -> Result<Option<Vec<String>>, EngineError> {
+        self.shared.call(Call::ImageVariables, |world| Ok(world.images.contains(image).then(Vec::new))).await
     }
 
     async fn keeps_user_ids(&self) -> Result<bool, EngineError> {

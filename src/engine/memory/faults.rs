@@ -13,8 +13,6 @@ pub enum Call {
     Ping,
     /// `pull`
     Pull,
-    /// `has_image`
-    HasImage,
     /// `image_variables`
     ImageVariables,
     /// `ensure_network`

@@ -156,15 +156,15 @@ async fn a_pull_tells_its_steps_before_it_ends_or_fails() -> Result {
     engine.on_pull("denied", vec![step.clone()], Err(EngineError::RegistryDenied("no".into())));
     let told: Vec<_> = engine.pull("denied", None).collect().await;
     assert_eq!(told, [Ok(step), Err(EngineError::RegistryDenied("no".into()))]);
-    assert!(!engine.has_image("denied").await?);
+    assert_eq!(engine.image_variables("denied").await?, None);
     let mut left = engine.pull("node", None);
     assert!(left.next().await.is_some_and(|step| step.is_ok()));
     drop(left);
-    assert!(!engine.has_image("node").await?);
+    assert_eq!(engine.image_variables("node").await?, None);
     engine.fail_next_after(Call::Pull, EngineError::Unreachable("cut".into()));
     let told: Vec<_> = engine.pull("node", None).collect().await;
     assert_eq!(told.last(), Some(&Err(EngineError::Unreachable("cut".into()))));
-    assert!(engine.has_image("node").await?);
+    assert_eq!(engine.image_variables("node").await?, Some(Vec::new()));
     Ok(())
 }
 

@@ -35,12 +35,12 @@ async fn the_settings_hold_and_a_start_changes_what_it_names() -> Tested {
 }
 
 #[tokio::test(start_paused = true)]
-async fn node_options_of_the_caller_save_the_question_about_the_image() -> Tested {
+async fn node_options_of_the_caller_win() -> Tested {
     let world = World::with(|settings| settings.containment.memory = 1 << 30);
     let variables = vec![("NODE_OPTIONS".to_owned(), "--no-warnings".to_owned())];
     world.service.start(StartRequest { variables, ..request() }).await?;
     assert_eq!(variable(&spec(&world)?, "NODE_OPTIONS").as_deref(), Some("--no-warnings"));
-    assert_eq!(world.engine.count(Call::ImageVariables), 0);
+    assert_eq!(world.engine.count(Call::ImageVariables), 1);
     Ok(())
 }
 
@@ -48,7 +48,7 @@ async fn node_options_of_the_caller_save_the_question_about_the_image() -> Teste
 async fn an_image_that_cannot_be_asked_about_fails_the_start_and_leaves_nothing() -> Tested {
     let world = World::with(|settings| settings.containment.memory = 1 << 30);
     world.engine.fail_next(Call::ImageVariables, EngineError::Refused("broken".into()));
-    assert!(matches!(world.start().await, Err(Error::Engine { operation: "start", .. })));
+    assert!(matches!(world.start().await, Err(Error::Engine { operation: "image", .. })));
     assert_eq!(world.engine.names(), Vec::<String>::new());
     Ok(())
 }

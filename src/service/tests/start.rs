@@ -17,7 +17,7 @@ async fn a_first_start_makes_one_container_with_these_calls() -> Tested {
     let world = World::quiet();
     assert_eq!(world.start().await?, "http://localhost:3000");
     let expected =
-        [(Call::HasImage, 1), (Call::EnsureNetwork, 1), (Call::Inspect, 2), (Call::Create, 1), (Call::Start, 1)];
+        [(Call::ImageVariables, 1), (Call::EnsureNetwork, 1), (Call::Inspect, 2), (Call::Create, 1), (Call::Start, 1)];
     assert_eq!(world.calls(), expected);
     assert_eq!(world.asked(), [Asked::Ensure, Asked::SetPassword]);
     let Some(spec) = world.engine.spec(NAME) else { return Err(Error::abandoned(&id())) };
@@ -197,7 +197,7 @@ async fn two_previews_share_one_pull() -> Tested {
     let second = StartRequest { id: crate::id::PreviewId::project(2), ..request() };
     let second = tokio::spawn(world.service.start(second));
     let calls = world.engine.clone();
-    while calls.count(Call::HasImage) < 2 {
+    while calls.count(Call::ImageVariables) < 2 {
         tokio::task::yield_now().await;
     }
     held.release();
