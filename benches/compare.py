@@ -37,6 +37,7 @@ PEERS = [*IN_PYTHON, "floor"]
 # The others' statuses are the same GETs as aiohttp's.
 LIVE = [OURS, "aiohttp", "docker_py_blocking", "floor"]
 LISTING = [OURS, "aiodocker", "docker_py_threads", "floor"]
+AT_ONCE = 32
 PACKAGES = ["docker", "aiodocker", "aiohttp", "pydantic"]
 
 
@@ -137,17 +138,30 @@ class Run:
             pages = self._place.pages(previews)
             for number in range(1, self._rounds + 1):
                 for peer in self._turns(LIVE, number):
-                    before = requests_of(pages)
-                    job = self._place.job(peer, "status_live", previews=previews, calls=counts.live, urls=pages)
-                    told = work(job, self._floor)
-                    told["requests"] = requests_of(pages) - before
-                    self._write(number, "status_live", peer, told)
+                    self.live(number, peer, pages, apart=False)
+                    self.live(number, peer, pages, apart=True)
                 for peer in self._turns(LISTING, number):
                     job = self._place.job(peer, "list", previews=previews, calls=counts.lists)
                     self._write(number, "list", peer, work(job, self._floor))
                 for workload, calls in (("status_cached", counts.cached), ("threads", counts.threads)):
                     job = self._place.job(OURS, workload, previews=previews, calls=calls)
                     self._write(number, workload, OURS, work(job, self._floor))
+
+    def live(self, number: int, peer: str, pages: list[str], *, apart: bool) -> None:
+        """Live statuses, and how many requests came of them."""
+        before = requests_of(pages)
+        job = self._place.job(
+            peer,
+            "status_live",
+            previews=len(pages),
+            calls=self._counts.live,
+            at_once=len(pages) if apart else AT_ONCE,
+            apart=apart,
+            urls=pages,
+        )
+        told = work(job, self._floor)
+        requests = (requests_of(pages) - before) / (job.warm_up + job.calls)
+        self._write(number, "status_apart" if apart else "status_live", peer, told | {"requests": requests})
 
     def _turns(self, peers: list[str], number: int) -> list[str]:
         """The chosen ones of these, in an order that is another one in each round."""
@@ -166,6 +180,7 @@ def machine(client: docker.DockerClient, wheel: Path) -> dict[str, Any]:
     """What the figures were taken on."""
     engine = client.version()
     return {
+        "load": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit(),
         "cores": os.cpu_count(),

@@ -36,6 +36,7 @@ class Job:
         previews: How many.
         calls: How many statuses, GETs, listings or constructions.
         at_once: How many of these are on their way at a time.
+        apart: Whether no two statuses of one preview are on their way at a time.
         changes_at_once: How many containers start or end at a time.
         ticker: Whether a ticker runs on the loop.
         create: The body of a create, as the engine takes it; empty for a peer that makes its own.
@@ -53,10 +54,16 @@ class Job:
     previews: int = 1
     calls: int = 0
     at_once: int = 32
+    apart: bool = False
     changes_at_once: int = 4
     ticker: bool = False
     create: dict[str, Any] = field(default_factory=dict)
     urls: list[str] = field(default_factory=list)
+
+    @property
+    def warm_up(self) -> int:
+        """How many calls are made before those that are measured, since connections are made once."""
+        return self.at_once * 4
 
     @property
     def prefix(self) -> str:

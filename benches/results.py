@@ -51,9 +51,3 @@ def spread(values: Iterable[float], digits: int = 2) -> str:
         for value in (statistics.median(known), known[0], known[-1])
     )
     return middle if least == most else f"{middle} ({least} to {most})"
-
-
-def median(values: Iterable[float]) -> float | None:
-    """The median, None of nothing."""
-    known = list(values)
-    return statistics.median(known) if known else None

@@ -18,15 +18,21 @@ SAMPLE = 0.001
 """Seconds between two looks at the number of threads."""
 
 
-async def at_once(count: int, calls: int, call: Callable[[int], Awaitable[object]]) -> None:
-    """Makes so many calls, `count` of them on their way at a time."""
+async def ask(peer: Peer, job: Job, calls: int) -> None:
+    """Makes so many calls for statuses, as many at a time as the job says.
+
+    Raises:
+        BenchError: A preview does not answer.
+    """
     numbers = iter(range(calls))
 
-    async def take() -> None:
+    async def take(place: int) -> None:
         for number in numbers:
-            await call(number)
+            project = (place if job.apart else number) % job.previews + 1
+            if not await peer.status(project):
+                raise BenchError(f"{job.peer}: preview {project} does not answer")
 
-    await asyncio.gather(*(take() for _ in range(count)))
+    await asyncio.gather(*(take(place) for place in range(job.at_once)))
 
 
 async def lifecycle(peer: Peer, job: Job) -> dict[str, Any]:
@@ -38,7 +44,7 @@ async def lifecycle(peer: Peer, job: Job) -> dict[str, Any]:
     marks = [Usage.now()]
     await asyncio.gather(*(peer.start(project) for project in projects))
     marks.append(Usage.now())
-    await _statuses(peer, job)
+    await ask(peer, job, job.calls)
     marks.append(Usage.now())
     await asyncio.gather(*(peer.stop(project) for project in projects))
     marks.append(Usage.now())
@@ -68,23 +74,13 @@ async def stand(peer: Peer, job: Job) -> dict[str, Any]:
     return {}
 
 
-async def _statuses(peer: Peer, job: Job) -> None:
-    async def ask(number: int) -> None:
-        project = number % job.previews + 1
-        if not await peer.status(project):
-            raise BenchError(f"{job.peer}: preview {project} does not answer")
-
-    await at_once(job.at_once, job.calls, ask)
-
-
 async def status_live(peer: Peer, job: Job) -> dict[str, Any]:
     """Asks for live statuses of previews that run."""
     for project in range(1, job.previews + 1):
         await peer.find(project)
-    # What is made once, such as connections, is no part of a call.
-    await at_once(job.at_once, job.at_once * 4, lambda number: peer.status(number % job.previews + 1))
+    await ask(peer, job, job.warm_up)
     before = Usage.now()
-    await _statuses(peer, job)
+    await ask(peer, job, job.calls)
     return (Usage.now() - before).per(job.calls)
 
 

@@ -41,6 +41,7 @@ struct Job {
     previews: usize,
     calls: usize,
     at_once: usize,
+    apart: bool,
     changes_at_once: usize,
     create: Value,
     urls: Vec<String>,
@@ -155,16 +156,17 @@ impl Floor {
     /// So many GETs, `at_once` of them on their way at a time.
     async fn ask(&self, urls: &[String], calls: usize) -> Result<(), Failure> {
         let next = Cell::new(0);
-        let take = async || loop {
+        let take = async |place: usize| loop {
             let number = next.replace(next.get() + 1);
-            let url = &urls[number % urls.len()];
+            let project = if self.job.apart { place } else { number };
+            let url = &urls[project % urls.len()];
             if number >= calls {
                 return Ok::<(), Failure>(());
             } else if !self.answers(url).await {
                 return Err(format!("{url} does not answer").into());
             }
         };
-        try_join_all((0..self.job.at_once).map(|_| take())).await.map(drop)
+        try_join_all((0..self.job.at_once).map(take)).await.map(drop)
     }
 
     async fn lifecycle(&self) -> Result<Value, Failure> {
