@@ -202,10 +202,12 @@ def ours_alone(results: Results) -> list[str]:
             f"threads of ours while {counts['threads']:,} live statuses are awaited at once",
             value("threads", "threads", 0),
         ],
-        ["`import pydantic`, ms", value("import", "pydantic_ms", 1)],
+        ["`from pydantic import BaseModel, TypeAdapter`, ms", value("import", "pydantic_ms", 1)],
         ["`import kosuke_docker` after it, ms", value("import", "import_ms", 1)],
+        ["the same, ms of CPU", value("import", "import_cpu_ms", 1)],
         ["the first `DockerService()`, µs", value("import", "first_service_us", 0)],
         ["each further one, µs", value("import", "service_us", 1)],
+        ["the same, µs of CPU", value("import", "service_cpu_us", 1)],
         [
             "threads and sockets that this opened",
             f"{value('import', 'threads', 0)} and {value('import', 'sockets', 0)}",

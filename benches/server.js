@@ -5,6 +5,7 @@ const net = require("net");
 const answer = (body) =>
   Buffer.from(`HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
 const page = answer("<title>bench</title>");
+const REFUSAL = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 const END = "\r\n\r\n";
 let requests = 0;
 
@@ -15,6 +16,8 @@ const server = net.createServer((socket) => {
   socket.on("data", (bytes) => {
     const heads = (rest + bytes.toString("latin1")).split(END);
     rest = heads.pop();
+    // As every web server: our service may try TLS before it knows.
+    if (rest && !rest.startsWith("GET ".slice(0, rest.length))) return socket.end(REFUSAL);
     for (const head of heads) {
       if (head.startsWith("GET /requests")) socket.write(answer(String(requests)));
       else {
