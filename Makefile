@@ -76,6 +76,14 @@ CORE := tests/docker/test_races.py::test_ports_that_other_programs_hold_are_skip
 test-engine-core: ## A core of the docker suite on the newest engine, for CI
 	$(MAKE) test-engines ENGINES=docker:sid TESTS='$(CORE)'
 
+# What it needs to compare with, pinned: benches/README.md says what it measures. A quick run changes no file of the project.
+BENCH := $(BUILD)/bench-env/bin/python
+BENCH_RESULTS := $(if $(QUICK),$(BUILD)/bench,benches)
+bench: $(BUILD)/bench-env/stamp ## Speed beside docker-py, aiodocker and a floor in Rust (QUICK=1 ROUNDS=7 PEERS=aiodocker)
+	cargo build --release --locked --no-default-features --example floor
+	$(SERVICES) $(BENCH) benches/compare.py --floor target/release/examples/floor --wheel $(BUILD)/dist/*.whl --out $(BUILD)/bench/lines.json
+	$(BENCH) benches/report.py $(BUILD)/bench/lines.json $(BENCH_RESULTS)
+
 # The suite of an agent that moves here, unmodified, in an environment with nothing else: make ticket SUITE=path/test_x.py
 ticket: $(BUILD)/ticket-env/stamp ## An agent's own test suite against the wheel (SUITE=file)
 	rm -rf $(BUILD)/ticket && mkdir -p $(BUILD)/ticket/app/services $(BUILD)/ticket/app/models
@@ -146,6 +154,10 @@ $(BUILD)/demo-env/stamp: $(WHEEL_STAMP)
 	$(PYTHON) tools/venv.py $(BUILD)/demo-env $(BUILD)/dist/*.whl docker==7.2.0
 	touch $@
 
+$(BUILD)/bench-env/stamp: $(WHEEL_STAMP) benches/requirements.txt
+	$(PYTHON) tools/venv.py $(BUILD)/bench-env $(BUILD)/dist/*.whl -r benches/requirements.txt
+	touch $@
+
 $(BUILD)/test-env/stamp: $(WHEEL_STAMP) tests/requirements.txt
 	$(PYTHON) tools/venv.py $(BUILD)/test-env $(BUILD)/dist/*.whl -r tests/requirements.txt
 	touch $@
@@ -184,4 +196,4 @@ $(FUZZ_BIN):
 		--root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ) --target-dir $(BUILD)/fuzz-tool-target
 	rm -rf $(BUILD)/fuzz-tool-target
 
-.PHONY: help demo test test-engines test-engine-core test-pythons test-postgres coverage soak fuzz ticket lint lint-rust lint-modules lint-python ready rust-tests dev wheel clean
+.PHONY: help demo bench test test-engines test-engine-core test-pythons test-postgres coverage soak fuzz ticket lint lint-rust lint-modules lint-python ready rust-tests dev wheel clean
