@@ -30,8 +30,8 @@ where
     call_began();
     let done = Bound::new(py, done)?;
     awaited.call_method1(intern!(py, "add_done_callback"), (&done,))?;
-    let inbox = Inbox::expect(py, &event_loop)?;
     let waiting = Waiting { awaited: awaited.clone().unbind(), done: done.unbind(), settled: false };
+    let inbox = Inbox::expect(py, &event_loop)?;
     runtime.spawn(async move {
         let future = AssertUnwindSafe(cancelled.run_until_cancelled(future)).catch_unwind();
         let result = match future.await {
