@@ -32,6 +32,12 @@ Phase = Literal[
 """The state of a preview. docs/semantics.md says what each one means."""
 
 
+class _Rare(BaseModel):
+    """A model that is made ready for use at its first use: for all of them an import would take half as long again."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 class ContainerInfo(BaseModel):
     """What the cache holds of one container."""
 
@@ -92,7 +98,7 @@ class Limits(BaseModel):
     pids: Optional[int] = None
 
 
-class PullProgress(BaseModel):
+class PullProgress(_Rare):
     """A step of an image's pull.
 
     Attributes:
@@ -230,7 +236,7 @@ class Preview(BaseModel):
     as_of: datetime
 
 
-class RouteCheck(BaseModel):
+class RouteCheck(_Rare):
     """What a check knows of one route.
 
     Attributes:
@@ -244,7 +250,7 @@ class RouteCheck(BaseModel):
     status: Optional[int] = None
 
 
-class CheckResult(BaseModel):
+class CheckResult(_Rare):
     """What of a project compiles.
 
     Attributes:
@@ -268,7 +274,7 @@ class CheckResult(BaseModel):
     as_of: datetime
 
 
-class VerdictCheck(BaseModel):
+class VerdictCheck(_Rare):
     """One thing that a verdict rests on.
 
     Attributes:
@@ -285,7 +291,7 @@ class VerdictCheck(BaseModel):
     detail: str
 
 
-class Verdict(BaseModel):
+class Verdict(_Rare):
     """Whether an edit did well.
 
     Attributes:
@@ -341,7 +347,7 @@ class LogLine(BaseModel):
     timestamp: datetime
 
 
-class TableInfo(BaseModel):
+class TableInfo(_Rare):
     """A table or materialised view of a preview's database.
 
     Attributes:
@@ -357,7 +363,7 @@ class TableInfo(BaseModel):
     size_bytes: Optional[int] = None
 
 
-class DatabaseInfo(BaseModel):
+class DatabaseInfo(_Rare):
     """What the database server says about a preview's database.
 
     Attributes:
@@ -381,7 +387,7 @@ class DatabaseInfo(BaseModel):
     table_count: int
 
 
-class OrphanDatabase(BaseModel):
+class OrphanDatabase(_Rare):
     """A database of this deployment, or a role without one, whose project's folder is gone.
 
     Attributes:
@@ -401,7 +407,7 @@ class OrphanDatabase(BaseModel):
     dropping: bool = False
 
 
-class SweepResult(BaseModel):
+class SweepResult(_Rare):
     """The result of a sweep.
 
     Attributes:

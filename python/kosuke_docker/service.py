@@ -11,7 +11,7 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -54,9 +54,6 @@ _CLOSE_TIMEOUT = 2.0
 _AT_ONCE = 64
 """Answers that are given at once before the loop gets a turn."""
 _told_at_once = itertools.count(1)
-_PREVIEW: TypeAdapter[Preview | None] = TypeAdapter(Optional[Preview])
-_PREVIEWS = TypeAdapter(list[Preview])
-_ORPHANS = TypeAdapter(list[OrphanDatabase])
 _configured: Settings | None = None
 
 
@@ -71,6 +68,16 @@ def configure(settings: object | None) -> None:
     """
     global _configured  # noqa: PLW0603 - the module's one piece of state, as in logging.basicConfig
     _configured = None if settings is None else Settings.of(settings)
+
+
+@functools.cache
+def _previews() -> TypeAdapter[list[Preview]]:
+    return TypeAdapter(list[Preview])
+
+
+@functools.cache
+def _orphans() -> TypeAdapter[list[OrphanDatabase]]:
+    return TypeAdapter(list[OrphanDatabase])
 
 
 class _Sharing(enum.IntEnum):
@@ -442,7 +449,7 @@ class DockerService:
             SettingsError: ``PROJECTS_DIR`` cannot be read: then every database would look like an orphan.
             DockerUnavailableError, OperationTimeoutError: The engine does not answer.
         """
-        return _ORPHANS.validate_json(await self._attach().core.orphan_databases())
+        return _orphans().validate_json(await self._attach().core.orphan_databases())
 
     async def remove_orphan_databases(self) -> list[str]:
         """Removes what ``orphan_databases`` lists.
@@ -507,7 +514,8 @@ class DockerService:
                 nothing was known before.
         """
         core, name = self._attach().core, self._get_container_name(project_id)
-        return _PREVIEW.validate_json(await self._run(project_id, lambda call: core.get(project_id, name, call)))
+        told = await self._run(project_id, lambda call: core.get(project_id, name, call))
+        return None if told == b"null" else Preview.model_validate_json(told)
 
     async def list_previews(self) -> list[Preview]:
         """Every preview of this owner, in the order of the project ids.
@@ -515,7 +523,7 @@ class DockerService:
         Raises:
             DockerUnavailableError, OperationTimeoutError, EngineError: The engine does not answer, or refuses.
         """
-        return _PREVIEWS.validate_json(await self._attach().core.previews())
+        return _previews().validate_json(await self._attach().core.previews())
 
     async def check(
         self,
