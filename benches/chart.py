@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from results import Results
 
 LEAST_MS = 0.1
-MOST_MS = 30_000
+MOST_MS = 200_000
 STAGES = ("start", "statuses", "stop")
 
 
@@ -26,12 +26,13 @@ def draw(results: Results, file: Path) -> None:
             panel.fill_between([number * STEP for number in range(len(late))], LEAST_MS, late, color=colour, lw=0)
         for begin, end, stage in zip(line["marks"], line["marks"][1:], STAGES, strict=False):
             panel.axvline(end, color="#34495e", lw=0.6)
-            panel.text((begin + end) / 2, MOST_MS / 5, stage, ha="center", fontsize=7, color="#34495e")
+            panel.text((begin + end) / 2, MOST_MS / 6, stage, ha="center", fontsize=7, color="#34495e")
         panel.set_yscale("log")
         panel.set_ylim(LEAST_MS, MOST_MS)
         panel.set_yticks([1, 100, 10_000], ["1 ms", "100 ms", "10 s"], fontsize=8)
         panel.set_xlim(0, longest)
-        panel.set_title(f"{peer}: {line['loop']['max_ms']:,.0f} ms at the worst", loc="left", fontsize=9)
+        worst = f"{line['loop']['max_ms']:,.0f} ms at the worst, the control {line['control']['max_ms']:,.0f} ms"
+        panel.set_title(f"{peer}: {worst}", loc="left", fontsize=9)
         panel.grid(visible=True, axis="y", lw=0.3)
     panels[-1, 0].set_xlabel(
         "seconds; red: the peer's loop, grey: a loop in a process that does nothing else", fontsize=8

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import node_image  # noqa: E402 - stands in tools
+import services  # noqa: E402
 from job import BenchError  # noqa: E402
 from lateness import summary  # noqa: E402
 from place import Place, place, requests_of  # noqa: E402
@@ -216,7 +217,10 @@ def main() -> None:
         choice = Choice.of_environment()
         with contextlib.closing(docker.from_env(timeout=120)) as client, given.out.open("w") as out:
             out.write(json.dumps({"machine": machine(client, given.wheel), **asdict(choice)}) + "\n")
-            with place(client, node_image.image(client), choice.counts.previews) as here:
+            with (
+                services.locked("bench"),
+                place(client, node_image.image(client), choice.counts.previews, given.out.with_name("running")) as here,
+            ):
                 Run(here, given.floor, choice, out).all()
     except BenchError as error:
         sys.exit(f"error: {error}")

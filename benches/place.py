@@ -1,6 +1,6 @@
 """Where a run happens: projects, a network, a name of its own on the engine, and the containers' common settings.
 
-All of it is taken away at the end, also of a run that failed.
+All of it is taken away at the end, also of a run that failed; what a killed run left, by the next one.
 """
 
 from __future__ import annotations
@@ -86,15 +86,6 @@ class Place:
         """The addresses of the pages of previews that run."""
         return [page_of(self.inspect(project)) for project in range(1, previews + 1)]
 
-    def clean(self) -> None:
-        """Removes what this run has made on the engine."""
-        found = self._client.containers.list(all=True, filters={"name": f"kt-bench-{self.token}-"}, ignore_removed=True)
-        for container in found:
-            with contextlib.suppress(NotFound, APIError):  # Being removed already.
-                container.remove(force=True, v=True)
-        for network in self._client.networks.list(names=[self.network]):
-            network.remove()
-
     def _settings_of(self, found: dict[str, Any]) -> dict[str, Any]:
         config = found["Config"]
         kept = {name: config[name] for name in ("Image", "Cmd", "WorkingDir", "User", "ExposedPorts")}
@@ -116,17 +107,30 @@ def requests_of(pages: list[str]) -> int:
     return total
 
 
+def _clean(client: DockerClient, token: str) -> None:
+    """Removes what a run has made on the engine."""
+    for container in client.containers.list(all=True, filters={"name": f"kt-bench-{token}-"}, ignore_removed=True):
+        with contextlib.suppress(NotFound, APIError):  # Being removed already.
+            container.remove(force=True, v=True)
+    for network in client.networks.list(names=[f"kt-bench-{token}"]):
+        network.remove()
+
+
 @contextlib.contextmanager
-def place(client: DockerClient, image: str, previews: int) -> Iterator[Place]:
-    """A place for as long as this lasts."""
+def place(client: DockerClient, image: str, previews: int, record: Path) -> Iterator[Place]:
+    """A place for as long as this lasts. `record`: a file that names the run while it goes on."""
+    if record.exists():
+        _clean(client, record.read_text())
     projects = Path(tempfile.mkdtemp(prefix="kosuke-bench-"))
     projects.chmod(0o755)
     try:
         made = Place(client, image, projects, previews)
+        record.write_text(made.token)
         try:
             client.networks.create(made.network)
             yield made
         finally:
-            made.clean()
+            _clean(client, made.token)
+            record.unlink()
     finally:
         shutil.rmtree(projects, ignore_errors=True)

@@ -250,7 +250,7 @@ def main() -> None:
     results, folder = Results(Path(sys.argv[1])), Path(sys.argv[2])
     listing = (
         f"{results.head['counts']['previews']} previews that run, one listing after the other. docker-py inspects each "
-        "container that it lists."
+        "container that it lists. Ours also asks each page that has not been asked for a second."
     )
     lines = [
         *opening(results),

@@ -44,10 +44,9 @@ async def with_a_peer(job: Job) -> dict[str, Any]:
 
 async def status_cached(job: Job) -> dict[str, Any]:
     """Ours alone: answers of what is known, with the default time to live of the page's last answer."""
-    from kosuke_docker import Settings  # noqa: PLC0415
     from peers.ours import Ours  # noqa: PLC0415
 
-    peer = Ours(job, probe_ttl=Settings.from_env({}).preview_probe_ttl)
+    peer = Ours(job)
     try:
         await peer.find(1)
         status = await workloads.calls_in_turn(lambda: peer.service.get_preview_status(1), job.calls)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from job import ANSWER_SECONDS, BenchError, Job
 from kosuke_docker import DockerService, Settings
 
+LIVE = ("lifecycle", "status_live", "threads")
+"""Where each status asks for the page. Elsewhere an answer is reused for the default time."""
 
-def settings(job: Job, probe_ttl: float) -> Settings:
+
+def settings(job: Job) -> Settings:
     """What the service is set to: nothing of the environment, and what concerns the place; else the defaults."""
-    given = {
+    given: dict[str, object] = {
         "preview_default_image": job.image,
         "preview_pull_policy": "never",
         "preview_command": ["node", "server.js"],
@@ -20,17 +23,18 @@ def settings(job: Job, probe_ttl: float) -> Settings:
         "preview_owner": f"bench-{job.token}",
         "preview_port_range_start": job.first_port,
         "preview_port_range_end": job.last_port,
-        "preview_probe_ttl": probe_ttl,
         "postgres_host": None,
     }
+    if job.workload in LIVE:
+        given["preview_probe_ttl"] = 0
     return Settings(**{**dict(Settings.from_env({})), **given})
 
 
 class Ours:
     """One service."""
 
-    def __init__(self, job: Job, probe_ttl: float = 0) -> None:
-        self.service = DockerService(settings(job, probe_ttl))
+    def __init__(self, job: Job) -> None:
+        self.service = DockerService(settings(job))
 
     async def open(self) -> None:
         """The service connects at its first call."""
