@@ -16,6 +16,8 @@ use super::api::{Answer, ProbeTarget, Prober};
 use super::next_tools::{NextTool, NoToolAnswer, PATH};
 use crate::tls::EncryptOnly;
 
+/// A connection with its TLS: a server that knows no TLS may swallow the greeting without a word.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection waits for the next request. Node.js and its kin close theirs after five seconds.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 /// A body is read to its end to keep the connection, where it is no longer and comes no later than this.
@@ -43,6 +45,7 @@ impl HttpProber {
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(KEPT_FOR)
             .tls_backend_preconfigured(any_certificate()?)
@@ -296,6 +299,15 @@ mod tests {
             }
             assert_eq!(connections.load(Ordering::Relaxed), expected, "{keep} {requests}");
         }
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_swallows_the_greeting_of_tls_is_none() -> Result<(), Box<dyn std::error::Error>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: listener.local_addr()?.port() };
+        let target = ProbeTarget { https: true, ..ProbeTarget::new(endpoint, "/") };
+        assert_eq!(HttpProber::new()?.ask(&target, Duration::from_secs(60)).await, Answer::NoServer);
         Ok(())
     }
 

@@ -505,8 +505,7 @@ class FakeEngine:
         """As when the daemon ends: no connection, and none can be made."""
 
         async def work() -> None:
-            if self._server is not None:
-                self._server.close()
+            await self._stop_accepting()
             self.path.unlink(missing_ok=True)
 
         self.run(work)
@@ -540,8 +539,7 @@ class FakeEngine:
         await self._listen()
         self._ready.set()
         await self._ended.wait()
-        if self._server is not None:
-            self._server.close()
+        await self._stop_accepting()
         for container in self._containers.values():
             self._close_ports(container)
         await asyncio.gather(*self._accepting)
@@ -562,6 +560,19 @@ class FakeEngine:
             return asyncio.StreamReaderProtocol(Reader(), self._connected)
 
         self._server = await self._loop.create_unix_server(connection, str(self.path), backlog=512)
+
+    async def _stop_accepting(self) -> None:
+        """Closes the server, after what it accepted is connected: else that stays open.
+
+        https://github.com/python/cpython/issues/109564
+        """
+        if self._server is None:
+            return
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        connecting = [task for task in asyncio.all_tasks() if "_accept_connection2" in repr(task.get_coro())]
+        await asyncio.gather(*connecting, return_exceptions=True)
+        self._server.close()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert isinstance(reader, Reader)
