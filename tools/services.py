@@ -18,6 +18,7 @@ import ipaddress
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -119,16 +120,21 @@ def _remove_stale_pid_file() -> None:
             file.unlink()
 
 
+# The names that tests and benches give, and nobody else: a developer's own `kt-web` stays.
+LEFT_CONTAINER = re.compile(r"/kt-(bench-)?[0-9a-f]{6,}-")
+LEFT_NETWORK = re.compile(r"kosuke-test-[0-9a-f]{6}|kt-[0-9a-f]{6}-isolated|kt-bench-[0-9a-f]{6,}")
+
+
 def _remove_leftovers() -> None:
     """Takes away what killed test runs left on this engine: enough of their networks leave no addresses for new ones.
 
     Only on an engine that was started just now: on another one a test run may be going on.
     """
     for container in _engine("/containers/json?all=1"):
-        if any(name.startswith("/kt-") for name in container["Names"]):
+        if any(LEFT_CONTAINER.match(name) for name in container["Names"]):
             _engine(f"/containers/{container['Id']}?force=1&v=1", method="DELETE")
     for network in _engine("/networks"):
-        if network["Name"].startswith(("kosuke-test-", "kt-")):
+        if LEFT_NETWORK.fullmatch(network["Name"]):
             _engine(f"/networks/{network['Id']}", method="DELETE")
 
 

@@ -13,7 +13,8 @@ const MAX_WORDS: usize = 96;
 const NONE: u8 = u8::MAX;
 
 /// Finds many words in one pass, also where they overlap. It is fastest with words whose first four bytes are rare in
-/// output: `rse error` is better than `parse error`, since `parse` is everywhere.
+/// output: for a rule that looks closer, `ckage.json` is better than `package.json`, since `node_modules/.../package` is
+/// everywhere. The words of [`super::tables::KIND_WORDS`] decide by themselves, and stay whole.
 ///
 /// It keeps one bit for each head: an automaton must know its state before it takes the next byte, and takes half as long
 /// again.

@@ -334,12 +334,17 @@ mod tests {
         assert_eq!(state.phase(), Phase::OomKilled);
     }
 
-    #[test]
-    fn every_change_is_heard_of() {
+    /// A run, and how often somebody heard of a change.
+    fn counted() -> (Run, Arc<AtomicUsize>) {
         let heard = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&heard);
         let count = move || _ = counter.fetch_add(1, Ordering::Relaxed);
-        let run = Run::followed(RunId { task: "a".into(), started_at: None }, None, 3000, Box::new(count));
+        (Run::followed(RunId { task: "a".into(), started_at: None }, None, 3000, Box::new(count)), heard)
+    }
+
+    #[test]
+    fn every_change_is_heard_of() {
+        let (run, heard) = counted();
         run.record_oom();
         run.complete_by_logs();
         assert_eq!(heard.load(Ordering::Relaxed), 2);
@@ -348,10 +353,7 @@ mod tests {
 
     #[test]
     fn nobody_hears_of_an_answer_that_tells_nothing_new() {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&heard);
-        let count = move || _ = counter.fetch_add(1, Ordering::Relaxed);
-        let run = Run::followed(RunId { task: "a".into(), started_at: None }, None, 3000, Box::new(count));
+        let (run, heard) = counted();
         let answer = |status| {
             run.record_answer(Answer::Status(status), &run.sent_now());
             heard.swap(0, Ordering::Relaxed)

@@ -71,8 +71,8 @@ pub(super) const STACK: Stack = Stack {
         asides: &["Import trace", "digest", "https://"],
         missing: &["doesn't exist in target module"],
         types: &["Type error: "],
-        thrown: &["⨯ Error: ", "r - Error: ", "ror Error: "],
-        syntax: &["yntax error", "rsing "],
+        thrown: &["⨯ Error: ", "error - Error: ", "error Error: "],
+        syntax: &["yntax error", "Parsing "],
         ..ReportWords::DEFAULT
     },
     ..Stack::DEFAULT

@@ -16,7 +16,7 @@ pub(super) const STACK: Stack = Stack {
     words: WORDS,
     errors: Some(Rule { groups: Word::bits(&[Word::Failed]), read: failed }),
     progress: Some(Rule { groups: Word::bits(&[Word::Request]), read: request }),
-    report: ReportWords { asides: &["[50"], syntax: &["CompileError", "rse_error"], ..ReportWords::DEFAULT },
+    report: ReportWords { asides: &["[50"], syntax: &["CompileError", "parse_error"], ..ReportWords::DEFAULT },
     ..Stack::DEFAULT
 };
 

@@ -56,7 +56,7 @@ pub(super) const STACK: Stack = Stack {
             "Does the file exist?",
             "failed to resolve",
         ],
-        syntax: &["PARSE_ERROR", "rse failure", "rse error"],
+        syntax: &["PARSE_ERROR", "Parse failure", "parse error"],
         ..ReportWords::DEFAULT
     },
     ..Stack::DEFAULT

@@ -82,7 +82,7 @@ fn built<'a>(line: &Line<'a>, words: Groups) -> Option<Marker<'a>> {
     if built {
         return Some(Marker::Rebuilt);
     }
-    (words.has(Word::Building) && text.starts_with("start ")).then_some(Marker::Compiling)
+    (words.has(Word::Building) && text.starts_with("start ") && text.contains("building")).then_some(Marker::Compiling)
 }
 
 /// `ready   built in 0.01s`, and no sentence of an app that has something built.

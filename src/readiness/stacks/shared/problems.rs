@@ -17,7 +17,7 @@ groups! {
     NotFound = "ot found",
     MissingScript = "issing script: ",
     ScriptNotFound = "cript not found ",
-    Command = "rror Command \"",
+    Command = "error Command \"",
     PackageJson = "ckage.json",
     Option = "nknown option" | "nknown argument",
     Watchers = "ENOSPC",
